@@ -1,0 +1,1 @@
+"""Recurrent networks in plain NumPy: forward passes and hand-derived backward passes."""

@@ -1,0 +1,1 @@
+"""Data sets and task families. Each room holds one: real text, synthetic tasks."""

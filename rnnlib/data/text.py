@@ -191,8 +191,9 @@ class CharacterVocabulary:
         if numbers.ndim != 1:
             raise ValueError(f"ids: expected shape (N,), got {numbers.shape}")
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < self.size:
-            raise ValueError(f"ids: expected 0 to {self.size - 1}, got {numbers.min()} to "
-                             f"{numbers.max()}")  # fmt: skip
+            raise ValueError(
+                f"ids: expected 0 to {self.size - 1}, got {numbers.min()} to {numbers.max()}"
+            )
         return "".join(self.characters[i] for i in numbers.tolist())
 
 

@@ -1,0 +1,175 @@
+"""One look for every figure of the book.
+
+Colours are those of Okabe and Ito ("Color Universal Design", 2008), which people with the common
+kinds of colour blindness can tell apart. Colour never stands alone: every series also has its own
+line style and marker, so that a grey print says the same. A figure is 6.4 inches wide with text of
+11 points or more: scaled to the 350 pixels of a phone its smallest letters are still about 8 pixels
+high. The background is opaque and nearly white, so figures also work on a dark page.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+WIDTH = 6.4
+"""Width of every figure, inches."""
+
+DPI = 150
+"""Pixels an inch: 960 pixels across, sharp on a desktop page of 740."""
+
+SMALLEST_FONT = 11.0
+"""No text of any figure is smaller than this, points."""
+
+PALETTE = {
+    "black": "#1A1A1A",
+    "blue": "#0072B2",
+    "vermillion": "#D55E00",
+    "green": "#009E73",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "orange": "#E69F00",
+    "grey": "#6B6B6B",
+    "paper": "#FCFCFA",
+    "rule": "#D9D9D6",
+}
+"""The colours by name."""
+
+
+class Series(NamedTuple):
+    """How one series is drawn."""
+
+    colour: str
+    line_style: Any
+    marker: str
+
+
+SERIES = (
+    Series(PALETTE["blue"], "-", "o"),
+    Series(PALETTE["vermillion"], "--", "s"),
+    Series(PALETTE["green"], "-.", "^"),
+    Series(PALETTE["black"], (0, (1, 1.2)), "D"),
+    Series(PALETTE["purple"], (0, (5, 1.5, 1, 1.5, 1, 1.5)), "v"),
+    Series(PALETTE["orange"], (0, (7, 2)), "P"),
+    Series(PALETTE["sky"], (0, (3, 1, 1, 1)), "X"),
+)
+"""The series of a chart in the order in which they are used."""
+
+SEQUENTIAL = "cividis"
+"""Colour map for all values: lighter is more, in even steps; safe for colour-blind readers."""
+
+SIGNED = mpl.colors.LinearSegmentedColormap.from_list("signed", ["#5B9BD0", "#CFCFCF", "#FFF3B0"])
+"""Pale colour map for the background of text: blue is negative, yellow positive; lighter is more,
+so that the sign survives grey print, where the usual red-and-blue maps lose it."""
+
+
+def use_style() -> None:
+    """Set matplotlib's defaults for this process to the book's."""
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (WIDTH, 3.6),
+            "figure.dpi": DPI,
+            "savefig.dpi": DPI,
+            "figure.facecolor": PALETTE["paper"],
+            "savefig.facecolor": PALETTE["paper"],
+            "figure.constrained_layout.use": True,
+            "figure.constrained_layout.w_pad": 0.08,
+            "figure.constrained_layout.h_pad": 0.08,
+            "axes.facecolor": PALETTE["paper"],
+            "axes.edgecolor": PALETTE["grey"],
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.prop_cycle": cycler(
+                color=[s.colour for s in SERIES], linestyle=[s.line_style for s in SERIES]
+            ),
+            "axes.titlesize": 12,
+            "axes.titlelocation": "left",
+            "axes.labelsize": 12,
+            "grid.color": PALETTE["rule"],
+            "grid.linewidth": 0.7,
+            "font.family": "DejaVu Sans",
+            "font.size": 12,
+            "mathtext.fontset": "stix",
+            "xtick.labelsize": SMALLEST_FONT,
+            "ytick.labelsize": SMALLEST_FONT,
+            "xtick.color": PALETTE["grey"],
+            "ytick.color": PALETTE["grey"],
+            "xtick.labelcolor": PALETTE["black"],
+            "ytick.labelcolor": PALETTE["black"],
+            "text.color": PALETTE["black"],
+            "axes.labelcolor": PALETTE["black"],
+            "lines.linewidth": 2.0,
+            "lines.markersize": 6,
+            "legend.frameon": False,
+            "legend.fontsize": SMALLEST_FONT,
+            "legend.handlelength": 2.8,
+            "image.cmap": SEQUENTIAL,
+        }
+    )
+
+
+def new_figure(height: float = 3.6, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    """Open a figure of the book's width in the book's style.
+
+    Args:
+        height: inches.
+        rows: charts above each other.
+        columns: charts side by side; two still read well on a phone, three do not.
+
+    Returns:
+        the figure, and its `Axes` (an array of them where there are several).
+
+    Raises:
+        ValueError: a height that is not positive, or fewer than one row or column.
+    """
+    if not height > 0 or rows < 1 or columns < 1:
+        raise ValueError(
+            "height, rows, columns: expected a positive height and at least 1 row and column, "
+            f"got {height}, {rows}, {columns}"
+        )
+    use_style()
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height))
+    return figure, axes
+
+
+def label_axes(axes: Axes, x_label: str, y_label: str) -> None:
+    """Write what stands on the axes; each label ends with its unit in brackets.
+
+    Examples of labels: `"lag (steps)"`, `"loss (bits per character)"`, `"accuracy (0 to 1)"`.
+
+    Raises:
+        ValueError: a label has no unit.
+    """
+    axes.set_xlabel(with_unit("x_label", x_label))
+    axes.set_ylabel(with_unit("y_label", y_label))
+
+
+def with_unit(name: str, label: str) -> str:
+    """Return `label` if it ends with a unit in brackets.
+
+    Raises:
+        ValueError: it does not; `name` is the argument that the message names.
+    """
+    if not re.fullmatch(r"\S.*\s\(.+\)", label, flags=re.DOTALL):
+        raise ValueError(
+            f"{name}: expected a quantity with its unit, such as 'lag (steps)' or "
+            f"'accuracy (0 to 1)', got {label!r}"
+        )
+    return label
+
+
+def grey(colour: str) -> float:
+    """Return how light a colour is in grey print: 0 is black, 1 is white (CIE lightness / 100)."""
+    channels = np.array(mpl.colors.to_rgb(colour))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ [0.2126, 0.7152, 0.0722])
+    return 1.16 * np.cbrt(luminance) - 0.16 if luminance > 0.008856 else 9.033 * luminance

@@ -1,0 +1,29 @@
+"""The Sphinx extension that turns the theme's pages into the book's pages.
+
+`_config.yml` loads it as ``pipeline.site``. One idea a module:
+
+- `settings`: the theme's options, the site's address and fonts' absence, all from the repository's address;
+- `offline`: no page asks another machine for anything; MathJax comes from a package;
+- `trim`: unused shared files are taken out of the finished site;
+- `folds`: folded answers become native ``<details>`` elements;
+- `notebooks`: every chapter's notebook, as a file that runs when it is opened;
+- `launch`: the links that open that notebook.
+
+`links`, `weight` and `browser` check a finished site and are not part of the build.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import folds, launch, notebooks, offline, settings, trim
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the parts to Sphinx's events, in the order in which they act."""
+    for part in (settings, offline, folds, notebooks, launch, trim):
+        part.connect(app)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": False}

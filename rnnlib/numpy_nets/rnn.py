@@ -15,6 +15,7 @@ accumulation is real-time recurrent learning (Williams and Zipser 1989).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,13 +55,13 @@ class Parameters:
         """Return (name, array) pairs in the order of the attributes."""
         return [(field.name, getattr(self, field.name)) for field in fields(self)]
 
-    def copy(self) -> Parameters:
+    def copy(self) -> Self:
         """Return a copy that shares no memory with this one."""
-        return Parameters(**{name: array.copy() for name, array in self.items()})
+        return type(self)(**{name: array.copy() for name, array in self.items()})
 
-    def zeros_like(self) -> Parameters:
+    def zeros_like(self) -> Self:
         """Return zeros in the same shapes, ready to accumulate a gradient."""
-        return Parameters(**{name: np.zeros_like(array) for name, array in self.items()})
+        return type(self)(**{name: np.zeros_like(array) for name, array in self.items()})
 
 
 @dataclass

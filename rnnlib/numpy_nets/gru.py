@@ -260,7 +260,7 @@ def backward_truncated(
     dh_0 = np.zeros_like(s.h[0])
     for start in range(0, T, every):
         stop = min(start + every, T)
-        first = max(0, stop - depth)
+        first = max(0, start + every - depth)
         dh = np.zeros_like(s.h[0])
         for t in range(stop - 1, first - 1, -1):
             if t >= start:  # only this block's outputs send errors

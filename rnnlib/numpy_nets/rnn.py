@@ -170,7 +170,8 @@ def backward_truncated(
     """Backpropagate only `depth` steps, once every `every` steps: BPTT(h; h').
 
     After each block of `every` steps, the errors of that block's outputs travel back through
-    the last `depth` steps and stop. `every == depth` cuts the sequence into chunks, which is
+    the last `depth` steps and stop (a block that the sequence's end cuts short goes back to the
+    same step as a whole one). `every == depth` cuts the sequence into chunks, which is
     what `state.detach()` does in PyTorch. `every == 1` gives every output its own window of
     `depth` steps. `depth >= T` is the full gradient.
 
@@ -195,7 +196,7 @@ def backward_truncated(
     dh_0 = np.zeros_like(h[0])
     for start in range(0, T, every):
         stop = min(start + every, T)
-        first = max(0, stop - depth)
+        first = max(0, start + every - depth)
         dh = np.zeros_like(h[0])
         for t in range(stop - 1, first - 1, -1):
             if t >= start:  # only this block's outputs send errors

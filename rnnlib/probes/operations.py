@@ -173,8 +173,8 @@ def truncated_multiply_adds(
     """
     check_whole_number("every", every, at_least=1)
     check_whole_number("depth", depth, at_least=every)
-    stops = [min(start + every, T) for start in range(0, T, every)]
-    steps_back = sum(min(stop, depth) for stop in stops)
+    starts = range(0, T, every)
+    steps_back = sum(min(s + every, T) - max(0, s + every - depth) for s in starts)
     once = backward_multiply_adds(T, B, D, H, K, blocks) - T * B * blocks * H * H
     return once + steps_back * B * blocks * H * H
 

@@ -43,6 +43,8 @@ def replace_dropdowns(app: Sphinx, doctree: nodes.document, docname: str) -> Non
             title.extend(children.pop(0).children)
         else:
             title += nodes.Text(_label(node))
+        for link in list(title.findall(nodes.reference)):  # a link must not stand inside a button
+            link.replace_self(nodes.inline("", "", *link.children))
         node.children = []
         new += title
         new.extend(children)

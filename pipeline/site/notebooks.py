@@ -186,8 +186,7 @@ class MarkdownWriter:
         element = node.get("nb_element")
         if element == "cell_code":
             yield int(node["cell_index"])
-            for caption in self.captions(node):
-                yield caption
+            yield from self.captions(node)
         else:
             yield from self.children(node)
 

@@ -32,7 +32,8 @@ MATHJAX_CONFIG = {
         "enableMenu": False,
         "processHtmlClass": "tex2jax_process|mathjax_process|math|output_area",
     },
-    "tex": {"maxMacros": 1000},
+    # An error stays an error that tests can see; it is not printed as red text.
+    "tex": {"packages": {"[-]": ["noerrors", "noundefined"]}},
 }
 
 
@@ -69,6 +70,7 @@ def use_own_mathjax(app: Sphinx, config: Any) -> None:
         **MATHJAX_CONFIG,
         **given,
         "options": {**given.get("options", {}), **MATHJAX_CONFIG["options"]},
+        "tex": {**given.get("tex", {}), **MATHJAX_CONFIG["tex"]},
     }
 
 

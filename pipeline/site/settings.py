@@ -31,6 +31,8 @@ THEME_OPTIONS: dict[str, Any] = {
     "show_toc_level": 2,
     "back_to_top_button": False,
     "home_page_in_toc": True,
+    "footer_content_items": ["author.html", "extra-footer.html"],
+    "extra_footer": "<p>Text: CC BY 4.0. Code: MIT.</p>",
 }
 
 
@@ -111,6 +113,7 @@ def apply_settings(app: Sphinx, config: Config) -> None:
     values["language"] = "en"
     values["html_copy_source"] = True
     values["togglebutton_open_on_print"] = True
+    config.html_context.setdefault("default_mode", "auto")
     static = Path(app.srcdir) / "book" / "_static"
     for folder in (HERE / "assets", static):
         if folder.is_dir() and str(folder) not in config.html_static_path:

@@ -27,8 +27,15 @@
   window.addEventListener("hashchange", showTarget);
 
   // What scrolls sideways can be reached and scrolled from the keyboard.
-  var wide = "article pre, article div.math, article .pst-scrollable-table-container, article .cell_output .output, article .table-scroll";
+  var wide = "article pre, article div.math, article span.math.wide, article .pst-scrollable-table-container, article .cell_output .output, article .table-scroll";
   function markScrollable() {
+    document.querySelectorAll("article span.math").forEach(function (formula) {
+      var room = formula.parentElement.closest("p, li, td, th, dd, div, section, summary");
+      if (formula.firstElementChild && room && room.clientWidth &&
+          formula.firstElementChild.getBoundingClientRect().width > room.clientWidth) {
+        formula.classList.add("wide");
+      }
+    });
     document.querySelectorAll(wide).forEach(function (box) {
       var scrolls = box.scrollWidth > box.clientWidth + 1 &&
         /auto|scroll/.test(getComputedStyle(box).overflowX);

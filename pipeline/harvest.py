@@ -80,7 +80,7 @@ def _clear(text: str) -> str:
 
 
 def peak_memory(kernel: Any) -> int:
-    """Return the largest memory that the kernel's process has held so far, in bytes (0: unknown)."""
+    """Return the most memory that the kernel has held so far, in bytes (0: unknown)."""
     pid = getattr(getattr(kernel.km, "provisioner", None), "pid", None)
     if not pid:
         return 0

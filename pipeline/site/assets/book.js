@@ -27,7 +27,7 @@
   window.addEventListener("hashchange", showTarget);
 
   // What scrolls sideways can be reached and scrolled from the keyboard.
-  var wide = "article pre, article div.math, article span.math.wide, article .pst-scrollable-table-container, article .cell_output .output, article .table-scroll";
+  var wide = "article pre, article div.math > mjx-container, article span.math.wide, article .pst-scrollable-table-container, article .cell_output .output, article .table-scroll";
   function markScrollable() {
     document.querySelectorAll("article span.math").forEach(function (formula) {
       var room = formula.parentElement.closest("p, li, td, th, dd, div, section, summary");

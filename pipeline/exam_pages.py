@@ -99,7 +99,7 @@ def glued_values(executed: NotebookNode) -> dict[str, str]:
 
 
 def collected(runs: Iterable[tuple[Chapter, NotebookNode]]) -> str:
-    """Return the Markdown that stands for `{{ collected_questions }}` on the exam page."""
+    """Return the Markdown that stands for `<!-- collected questions -->` on the exam page."""
     parts, count, marks = [], 0, 0
     for chapter, executed in runs:
         found = questions(chapter)

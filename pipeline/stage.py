@@ -2,14 +2,16 @@
 
 Nothing generated stands in the sources. In the staged copy
 
-- `{{ seconds }}`, `{{ memory }}` and `{{ timings }}` become measured figures,
-- `{{ collected_questions }}` becomes the exam questions of all chapters,
+- `{{ seconds }}` and `{{ memory }}` become the chapter's own measured figures,
+- `<!-- timings -->` becomes the table of all chapters' figures,
+- `<!-- collected questions -->` becomes the exam questions of all chapters,
 - `back/library.md` is written from the docstrings, `back/claims.md` from the executed chapters.
 """
 
 from __future__ import annotations
 
 import importlib
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -27,10 +29,12 @@ from pipeline.chapters import (
     missing_pages,
 )
 from pipeline.execute import Run, executed
-from pipeline.messages import say
+from pipeline.messages import PipelineError, say
 
 STAGE = BUILD / "stage"
 CACHE = BUILD / "cache"
+
+MARKER = re.compile(r"(?:\{\{|<!--) *(seconds|memory|timings|collected questions) *(?:\}\}|-->)")
 
 
 def stage(runs: list[Run]) -> Path:
@@ -49,7 +53,6 @@ def stage(runs: list[Run]) -> Path:
 def pages(runs: list[Run]) -> dict[str, str]:
     """Return the final source of every page by name."""
     by_name = {done.chapter.name: done for done in runs}
-    pairs = [(done.chapter, executed(done.chapter)) for done in runs]
     result = {}
     for name in listed_pages():
         if name in missing_pages():
@@ -61,13 +64,24 @@ def pages(runs: list[Run]) -> dict[str, str]:
             done = by_name.get(name)
             if done:
                 text = exam_pages.mark_questions(done.chapter, text)
-                text = text.replace("{{ seconds }}", timings.seconds(done))
-                text = text.replace("{{ memory }}", timings.memory(done))
-            text = text.replace("{{ timings }}", timings.table(runs))
-            if "{{ collected_questions }}" in text:
-                text = text.replace("{{ collected_questions }}", exam_pages.collected(pairs))
-            result[name] = text
+            result[name] = _fill(text, done, runs)
     return result
+
+
+def _fill(text: str, own: Run | None, runs: list[Run]) -> str:
+    """Replace the markers of one page by what they stand for."""
+
+    def value(marker: re.Match[str]) -> str:
+        name = marker[1]
+        if name == "timings":
+            return timings.table(runs)
+        if name == "collected questions":
+            return exam_pages.collected((done.chapter, executed(done.chapter)) for done in runs)
+        if own is None:
+            raise PipelineError(f"{marker[0]} stands on a page without code: remove it")
+        return timings.seconds(own) if name == "seconds" else timings.memory(own)
+
+    return MARKER.sub(value, text)
 
 
 def _generated(name: str, runs: list[Run]) -> str:

@@ -2,8 +2,7 @@
 
     python -m pipeline.timings      print the table
 
-A page may hold `{{ seconds }}`, `{{ memory }}` (of that chapter) and `{{ timings }}` (the table
-of all chapters); `pipeline/stage.py` replaces them.
+`pipeline/stage.py` puts the figures into the pages.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ that the book set out to test must keep their row and their place.
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -248,6 +249,13 @@ def test_a_page_has_its_marker_once_on_its_own_line(page: str, marker: str) -> N
     text = read(page)
     assert text.count(marker) == 1
     assert f"\n\n{marker}\n" in text
+
+
+def test_the_road_map_shows_the_chapters_that_the_book_has() -> None:
+    listed = re.findall(r"file: book/([a-z]+/[a-z_0-9]+)", (BOOK.parent / "_toc.yml").read_text())
+    chapters = [name for name in listed if name.split("/")[0] not in ("start", "back")]
+    cell = re.search(r"(?s)^written = (\[.*?\])$", read("index.md"), re.MULTILINE)
+    assert cell and ast.literal_eval(cell[1]) == chapters
 
 
 def test_marks_of_the_model_questions_add_up() -> None:

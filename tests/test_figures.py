@@ -206,6 +206,14 @@ def test_grey_is_lightness() -> None:
     assert style.grey("#777777") == pytest.approx(0.5, abs=0.01)
 
 
+def test_a_notebook_does_not_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib_inline.config import InlineBackend
+
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    style.use_style()
+    assert InlineBackend.instance().print_figure_kwargs == {"bbox_inches": None}
+
+
 def test_labels_need_units() -> None:
     _, axes = style.new_figure()
     style.label_axes(axes, "lag (steps)", "loss (bits per character)")

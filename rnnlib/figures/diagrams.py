@@ -40,12 +40,12 @@ _LOOKS: dict[str, tuple[str, str, str]] = {
     "state": ("#CFE3F1", PALETTE["blue"], "round"),
     "input": ("#D3EFE4", "#00744F", "circle"),
     "output": ("#FBE3C6", "#A86400", "square"),
-    "loss": ("#F9D5C4", PALETTE["vermillion"], "octagon"),
+    "loss": ("#F9D5C4", PALETTE["rust"], "octagon"),
     "gate": ("#FFF0AE", "#7A6000", "square"),
     "operation": ("#FFFFFF", PALETTE["black"], "circle"),
     "weight": ("#ECECE8", PALETTE["grey"], "square"),
 }
-_GRADIENT = PALETTE["vermillion"]
+_GRADIENT = PALETTE["rust"]
 _CELL = 0.24  # side of a matrix cell, inches
 
 
@@ -335,7 +335,7 @@ def truncated_windows(window: int = 4, windows: int = 3) -> Figure:
     c.arrow((0.2, 0.4), (0.8, 0.4))
     c.text(0.9, 0.4, "the state is carried over every edge", align="left")
     c.arrow((0.8, 0.14), (0.2, 0.14), gradient=True)
-    c.text(0.9, 0.14, "the gradient stops at the red walls (detach)", align="left",
+    c.text(0.9, 0.14, "the gradient stops at the walls (detach)", align="left",
            colour=_GRADIENT)  # fmt: skip
     return c.figure
 

@@ -10,6 +10,7 @@ high. The background is opaque and nearly white, so figures also work on a dark 
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -32,6 +33,7 @@ PALETTE = {
     "black": "#1A1A1A",
     "blue": "#0072B2",
     "vermillion": "#D55E00",
+    "rust": "#B24A00",
     "green": "#009E73",
     "purple": "#CC79A7",
     "sky": "#56B4E9",
@@ -40,7 +42,7 @@ PALETTE = {
     "paper": "#FCFCFA",
     "rule": "#D9D9D6",
 }
-"""The colours by name."""
+"""The colours by name; rust is vermillion dark enough for letters."""
 
 
 class Series(NamedTuple):
@@ -71,7 +73,16 @@ so that the sign survives grey print, where the usual red-and-blue maps lose it.
 
 
 def use_style() -> None:
-    """Set matplotlib's defaults for this process to the book's."""
+    """Set matplotlib's defaults for this process to the book's; in a notebook, the frontend's too.
+
+    Jupyter crops every figure to its ink, each to another width, so that the same font size would
+    look different from figure to figure. This turns the cropping off.
+    """
+    if "ipykernel" in sys.modules:  # which brings matplotlib_inline along
+        from matplotlib_inline.config import InlineBackend
+
+        uncropped: dict[str, Any] = {"bbox_inches": None}
+        InlineBackend.instance().print_figure_kwargs = uncropped
     mpl.rcParams.update(
         {
             "figure.figsize": (WIDTH, 3.6),

@@ -74,7 +74,8 @@ async () => {
   await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
   const problems = [];
   const article = document.querySelector("article, main") || document.body;
-  const say = (what, where) => problems.push(where ? `${what}: ${where.trim().slice(0, 100)}` : what);
+  const say = (what, where) =>
+    problems.push(where ? `${what}: ${where.trim().slice(0, 100)}` : what);
 
   for (const image of document.images) {
     image.loading = "eager";
@@ -147,9 +148,7 @@ def serve(site: Path) -> Iterator[str]:
         def log_message(self, *arguments: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(site))
-    )
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -274,7 +273,7 @@ def pages(site: Path) -> list[str]:
         path.relative_to(site).as_posix()
         for path in site.rglob("*.html")
         if not {"_static", "_sources", "_notebooks"} & set(path.relative_to(site).parts)
-        and "http-equiv=\"Refresh\"" not in path.read_text("utf-8")[:200]
+        and 'http-equiv="Refresh"' not in path.read_text("utf-8")[:200]
     )
 
 

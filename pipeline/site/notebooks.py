@@ -8,6 +8,7 @@ chapter's source and hold no outputs. A first cell installs rnnlib where it is m
 from __future__ import annotations
 
 import base64
+import html
 import mimetypes
 import re
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,6 @@ from docutils import nodes
 from nbformat import NotebookNode
 
 from . import settings
-from .folds import fold, fold_title
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -67,10 +67,17 @@ def fence(text: str, language: str = "") -> str:
 class MarkdownWriter:
     """Turns a resolved document into blocks of Markdown with code cells between them."""
 
-    def __init__(self, page_address: str, image_folder: Path, figures: dict[str, str]) -> None:
+    def __init__(self, page_address: str, image_folder: Path, numbers: dict[str, str]) -> None:
+        """Remember where the page is published, where its images lie, and what is numbered how.
+
+        Args:
+            page_address: the published page, to which references point.
+            image_folder: the folder from which image paths count.
+            numbers: the number of each figure, table and exercise by its id on the page.
+        """
         self.page_address = page_address
         self.image_folder = image_folder
-        self.figures = figures
+        self.numbers = numbers
         self.attachments: dict[str, dict[str, str]] = {}
         self.level = 0
 
@@ -152,27 +159,40 @@ class MarkdownWriter:
     def block_transition(self, node: nodes.Element) -> Iterator[Block]:
         yield "---"
 
-    def block_Admonition(self, node: nodes.Element) -> Iterator[Block]:  # noqa: N802
+    def block_Admonition(self, node: nodes.Element) -> Iterator[Block]:
         children = list(node.children)
         title = node.tagname.replace("_", " ").capitalize()
         if children and isinstance(children[0], nodes.title):
             head = children.pop(0)
             assert isinstance(head, nodes.Element)
             title = self.inline_children(head)
+            if "%s" in str(head.get("title", "")):  # sphinx-exercise counts its exercises
+                title = str(head["title"]).replace("%s", self.number(node)) + title
         yield from self.box(f"**{title}**", children)
 
-    def block_fold(self, node: fold) -> Iterator[Block]:
+    def number(self, node: nodes.Element) -> str:
+        return next((self.numbers[i] for i in node.get("ids", []) if i in self.numbers), "")
+
+    def block_fold(self, node: nodes.Element) -> Iterator[Block]:
+        """A folded block, ours (`fold`) or sphinx-design's (`dropdown_main`)."""
         children = list(node.children)
         title = "Answer"
-        if children and isinstance(children[0], fold_title):
-            title = self.inline_children(children.pop(0))  # type: ignore[arg-type]
+        if children and type(children[0]).__name__ in ("fold_title", "dropdown_title"):
+            head = children.pop(0)
+            assert isinstance(head, nodes.Element)
+            title = self.inline_html(head)
         parts = [b for child in children for b in self.blocks(child)]
         if any(isinstance(part, int) for part in parts):
-            yield f"**{title}**"
+            yield f"<b>{title}</b>"
             yield from parts
             return
         inside = "\n\n".join(str(part) for part in parts)
         yield f"<details>\n<summary>{title}</summary>\n\n{inside}\n\n</details>"
+
+    block_dropdown_main = block_fold
+
+    def block_sd_tab_label(self, node: nodes.Element) -> Iterator[Block]:
+        yield f"**{self.inline_children(node)}**"
 
     def box(self, title: str, children: Iterable[nodes.Node]) -> Iterator[Block]:
         parts = [b for child in children for b in self.blocks(child)]
@@ -196,8 +216,8 @@ class MarkdownWriter:
             yield from self.caption_of(figure)
 
     def caption_of(self, figure: nodes.Element) -> Iterator[str]:
-        numbers = [self.figures[i] for i in figure.get("ids", []) if i in self.figures]
-        lead = f"**Figure {numbers[0]}.** " if numbers else ""
+        number = self.number(figure)
+        lead = f"**Figure {number}.** " if number else ""
         for caption in figure.findall(nodes.caption):
             yield lead + self.inline_children(caption)
         for legend in figure.findall(nodes.legend):
@@ -210,7 +230,9 @@ class MarkdownWriter:
 
     def block_table(self, node: nodes.Element) -> Iterator[Block]:
         for title in node.findall(nodes.title):
-            yield f"**{self.inline_children(title)}**"
+            number = self.number(node)
+            lead = f"Table {number}. " if number else ""
+            yield f"**{lead}{self.inline_children(title)}**"
         rows = [
             [self.cell(entry) for entry in row.findall(nodes.entry)]
             for row in node.findall(nodes.row)
@@ -269,7 +291,8 @@ class MarkdownWriter:
         if isinstance(node, nodes.footnote_reference):
             return f"<sup>{node.astext()}</sup>"
         if isinstance(node, nodes.raw):
-            return node.astext() if node.get("format") == "html" else ""
+            wanted = node.get("format") == "html" and "<svg" not in node.astext()
+            return node.astext() if wanted else ""
         inside = self.inline_children(node)
         if isinstance(node, nodes.strong):
             return f"**{inside}**"
@@ -282,6 +305,17 @@ class MarkdownWriter:
         if isinstance(node, nodes.reference) and inside:
             return f"[{inside}]({self.target(node)})"
         return inside
+
+    def inline_html(self, node: nodes.Node) -> str:
+        """One inline node as HTML, for the title of a fold, where Markdown is not read."""
+        if isinstance(node, nodes.math):
+            return f"${html.escape(node.astext().strip(), quote=False)}$"
+        if isinstance(node, nodes.literal):
+            return f"<code>{html.escape(node.astext(), quote=False)}</code>"
+        if isinstance(node, nodes.Element) and not isinstance(node, nodes.raw):
+            inside = "".join(self.inline_html(child) for child in node.children)
+            return f"<em>{inside}</em>" if isinstance(node, nodes.emphasis) else inside
+        return html.escape(node.astext(), quote=False) if isinstance(node, nodes.Text) else ""
 
     def target(self, node: nodes.Element) -> str:
         address = str(node.get("refuri") or f"#{node.get('refid', '')}")
@@ -333,6 +367,10 @@ def build_notebook(
         "name": "python3",
     }
     notebook.metadata["language_info"] = {"name": "python"}
+    about = (
+        f"*This notebook is made from [a page of the book]({page_address}), which shows it with "
+        "all its outputs. Run the cells from top to bottom.*"
+    )
     pending: list[str] = []
     remaining = sorted(cells)
 
@@ -365,18 +403,15 @@ def build_notebook(
         if re.match(r"#{1,6} ", block):
             flush()
         pending.append(block)
+        if about and block.startswith("# "):
+            pending.append(about)
+            flush()
+            notebook.cells.append(new.new_code_cell(setup.rstrip()))
+            about = ""
     flush()
     while remaining:
         add_code(remaining.pop(0))
 
-    about = (
-        f"*This notebook is made from [a page of the book]({page_address}), which shows it with "
-        "all its outputs. Run the cells from top to bottom.*"
-    )
-    first = next((i for i, c in enumerate(notebook.cells) if c.cell_type == "markdown"), None)
-    head = [new.new_markdown_cell(about), new.new_code_cell(setup.rstrip())]
-    position = 0 if first is None else first + 1
-    notebook.cells[position:position] = head
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:03d}"
     nbformat.validate(notebook)
@@ -391,14 +426,13 @@ def write_notebook(
         return
     place = settings.of(app)
     numbers = app.env.toc_fignumbers.get(pagename, {})
-    figures = {
+    by_id = {
         target: ".".join(str(part) for part in number)
-        for kind, targets in numbers.items()
-        if kind == "figure"
+        for targets in numbers.values()
         for target, number in targets.items()
     }
     page_address = place.page(pagename)
-    writer = MarkdownWriter(page_address, Path(app.srcdir), figures)
+    writer = MarkdownWriter(page_address, Path(app.srcdir), by_id)
     blocks = list(writer.blocks(doctree.deepcopy()))
     source = Path(app.env.doc2path(pagename)).read_text("utf-8")
     notebook = build_notebook(blocks, code_cells(source), writer.attachments, place, page_address)

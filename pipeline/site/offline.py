@@ -25,7 +25,7 @@ UNWANTED_EXTENSIONS = ("sphinx_thebe", "sphinx_comments", "sphinx_togglebutton")
 UNWANTED_FILES = ("sphinx-thebe", "togglebutton", "thebe")
 UNWANTED_BODIES = ("THEBE_JS_URL", "toggleHint", "toggleOpenOnPrint", "togglebuttonSelector")
 
-MATHJAX_CONFIG = {
+MATHJAX_CONFIG: dict[str, dict[str, Any]] = {
     # No menu: it would make every formula a stop for the Tab key, and it offers
     # parts of MathJax (speech, other outputs) that are not copied.
     "options": {

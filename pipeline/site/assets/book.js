@@ -1,6 +1,11 @@
-// Three small things that style sheets cannot do. The book works without them.
+// Small things that style sheets cannot do. The book works without them.
 (function () {
   "use strict";
+
+  // Opened from a disk, the search cannot read other pages: it lists them without extracts.
+  if (window.location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined") {
+    DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+  }
 
   // Printing shows folded answers.
   var opened = [];

@@ -1,0 +1,1 @@
+"""Small pages with one planted fault each: what the site's checks must not let through."""

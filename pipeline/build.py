@@ -22,7 +22,7 @@ import nbformat
 from filelock import FileLock
 
 from pipeline import execute
-from pipeline.chapters import BOOK, BUILD, ROOT, chapters
+from pipeline.chapters import BOOK, BUILD, ROOT
 from pipeline.execute import Run, executed_path
 from pipeline.harvest import KEY
 from pipeline.messages import PipelineError, run, say
@@ -51,7 +51,7 @@ def build(*, strict: bool = False, runs: list[Run] | None = None) -> Path:
         if count := execute.report(runs, strict=strict):
             raise PipelineError(f"{count} cells failed; the site was left as it was")
         _recover()
-        state = _state()
+        state = _state(runs)
         if (SITE / STAMP).is_file() and (SITE / STAMP).read_text() == state:
             say("the site is up to date")
             return SITE
@@ -70,13 +70,13 @@ def _only_one() -> FileLock:
     return FileLock(BUILD / "build.lock")
 
 
-def _state() -> str:
+def _state(runs: list[Run]) -> str:
     """Return a hash of everything that the site is made from."""
     digest = hashlib.sha256(execute.environment_digest().encode())
     files = [ROOT / "_config.yml", ROOT / "_toc.yml"]
     for folder in (BOOK, ROOT / "pipeline"):
         files += [path for path in folder.rglob("*") if path.is_file()]
-    files += [executed_path(chapter) for chapter in chapters()]
+    files += [executed_path(done.chapter) for done in runs]
     for path in sorted(files):
         if "__pycache__" not in path.parts:
             digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())

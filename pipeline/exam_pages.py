@@ -78,8 +78,9 @@ def _exam_blocks(text: str) -> Iterable[re.Match[str]]:
             yield match
 
 
-def mark_questions(chapter: Chapter, text: str) -> str:
-    """Put a link target before every question of a chapter."""
+def mark_questions(chapter: Chapter) -> str:
+    """Return a chapter's text with a link target before every question."""
+    text = chapter.text
     for question in questions(chapter):
         target = f"({question.label})=\n"
         text = text.replace(question.source, target + question.source, 1)

@@ -251,13 +251,19 @@ def describe(chapter: Chapter, failure: dict[str, Any]) -> str:
 
 
 def report(runs: list[Run], strict: bool) -> int:
-    """Print every failure; return how many of them count."""
+    """Print the failures that count and remark on the others; return how many count.
+
+    Of a chapter's errors only the first is shown, because the rest mostly follow from it.
+    """
     count = 0
     for done in runs:
-        for failure in done.failures:
-            counts = strict or failure["kind"] == "error"
-            count += counts
-            say(("" if counts else "remark: ") + describe(done.chapter, failure))
+        for failure in done.errors[:1]:
+            say(describe(done.chapter, failure))
+            if further := len(done.errors) - 1:
+                say(f"    ({further} further cells of this chapter failed)")
+        for failure in done.differences:
+            say(("" if strict else "remark: ") + describe(done.chapter, failure))
+        count += len(done.failures if strict else done.errors)
     return count
 
 

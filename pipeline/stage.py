@@ -60,10 +60,11 @@ def pages(runs: list[Run]) -> dict[str, str]:
         if name in GENERATED_PAGES:
             result[name] = _generated(name, runs)
         elif exists(name):
-            text = (BOOK / f"{name}.md").read_text(encoding="utf8")
             done = by_name.get(name)
-            if done:
-                text = exam_pages.mark_questions(done.chapter, text)
+            if done is None:
+                text = (BOOK / f"{name}.md").read_text(encoding="utf8")
+            else:
+                text = exam_pages.mark_questions(done.chapter)
             result[name] = _fill(text, done, runs)
     return result
 
@@ -110,7 +111,9 @@ def _without_missing(node: Any) -> Any:
     left_out = {f"book/{name}" for name in missing_pages()}
     if isinstance(node, dict):
         kept = {key: _without_missing(value) for key, value in node.items()}
-        return kept if any(kept.get(key, True) for key in ("chapters", "sections")) else None
+        kept = {key: value for key, value in kept.items() if value != []}
+        is_page, has_pages = {"file", "root"} & set(kept), {"chapters", "sections"} & set(kept)
+        return kept if is_page or has_pages else None
     if isinstance(node, list):
         children = [c for c in node if not (isinstance(c, dict) and c.get("file") in left_out)]
         return [kept for kept in map(_without_missing, children) if kept]

@@ -167,12 +167,13 @@ def test_claims_use_references_that_exist(claims: dict[str, Claim], status: dict
             assert key in claim.sources, f"{claim.id} quotes {key} and does not list it"
 
 
-def test_settled_claims_rest_on_confirmed_references(
+def test_claims_rest_on_confirmed_references(
     claims: dict[str, Claim], status: dict[str, str]
 ) -> None:
-    for claim in filter(finished, claims.values()):
+    # The ledger page cites the sources of every claim, of open ones too.
+    for claim in claims.values():
         for key in claim.sources:
-            assert status[key] == "confirmed", f"{claim.id} rests on {key}: {status[key]}"
+            assert status.get(key) == "confirmed", f"{claim.id} rests on {key}: {status.get(key)}"
 
 
 def test_a_finished_chapter_has_no_planned_claim(claims: dict[str, Claim]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -82,7 +83,9 @@ def use_style() -> None:
         from matplotlib_inline.config import InlineBackend
 
         uncropped: dict[str, Any] = {"bbox_inches": None}
-        InlineBackend.instance().print_figure_kwargs = uncropped
+        with warnings.catch_warnings():  # its own listener is written in an old style
+            warnings.simplefilter("ignore", DeprecationWarning)
+            InlineBackend.instance().print_figure_kwargs = uncropped
     mpl.rcParams.update(
         {
             "figure.figsize": (WIDTH, 3.6),

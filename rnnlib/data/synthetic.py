@@ -11,8 +11,9 @@ torch's `cross_entropy` leaves it out.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -20,21 +21,30 @@ from torch import Generator, Tensor
 from rnnlib.data.text import IGNORED
 
 
-class Task(Protocol):
-    """What every task family offers."""
+class Task(ABC):
+    """What every task family offers, beside its sizes."""
 
     @property
+    @abstractmethod
     def baseline(self) -> float:
         """Mean loss of the best answer that does not read the input."""
-        ...
 
     def batch(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Draw (inputs, targets) for `batch_size` sequences."""
-        ...
+        """Draw (inputs, targets) for `batch_size` sequences.
+
+        Raises:
+            ValueError: fewer than one sequence, or a number that is not whole.
+        """
+        _at_least("batch_size", batch_size, 1)
+        return self._draw(batch_size, generator)
+
+    @abstractmethod
+    def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Draw B sequences; the class says how."""
 
 
 @dataclass(frozen=True)
-class Adding:
+class Adding(Task):
     """Add two marked numbers far apart (Hochreiter and Schmidhuber 1997, experiment 4).
 
     In the form of Le et al. 2015: numbers uniform in 0 to 1, one marked in each half.
@@ -48,9 +58,8 @@ class Adding:
     def __post_init__(self) -> None:
         _at_least("length", self.length, 2)
 
-    def batch(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        _at_least("batch_size", batch_size, 1)
-        T, B, half = self.length, batch_size, self.length // 2
+    def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        T, half = self.length, self.length // 2
         numbers = torch.rand(T, B, generator=generator)
         first = torch.randint(0, half, (B,), generator=generator)
         second = torch.randint(half, T, (B,), generator=generator)
@@ -63,7 +72,7 @@ class Adding:
 
 
 @dataclass(frozen=True)
-class Latch:
+class Latch(Task):
     """Report the first token after many distractors (after Bengio et al. 1994, section 3).
 
     Inputs (T, B): a 0 or a 1, then T − 1 distractors; targets (B,): the first token.
@@ -83,17 +92,14 @@ class Latch:
         """Two tokens to remember, and the distractors."""
         return 2 + self.distractors
 
-    def batch(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        _at_least("batch_size", batch_size, 1)
-        inputs = torch.randint(
-            2, self.vocabulary_size, (self.length, batch_size), generator=generator
-        )
-        inputs[0] = torch.randint(0, 2, (batch_size,), generator=generator)
+    def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        inputs = torch.randint(2, self.vocabulary_size, (self.length, B), generator=generator)
+        inputs[0] = torch.randint(0, 2, (B,), generator=generator)
         return inputs, inputs[0].clone()
 
 
 @dataclass(frozen=True)
-class TemporalOrder:
+class TemporalOrder(Task):
     """Report two signals in their order (Hochreiter and Schmidhuber 1997, task 6a).
 
     Inputs (T, B): noise 0 to 3; a signal (4 or 5) at a step from T/10 to T/5 and another from
@@ -109,9 +115,8 @@ class TemporalOrder:
     def __post_init__(self) -> None:
         _at_least("length", self.length, 10)
 
-    def batch(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        _at_least("batch_size", batch_size, 1)
-        T, B = self.length, batch_size
+    def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        T = self.length
         inputs = torch.randint(0, 4, (T, B), generator=generator)
         signals = torch.randint(0, 2, (2, B), generator=generator)
         first = torch.randint(T // 10, T // 5 + 1, (B,), generator=generator)
@@ -123,7 +128,7 @@ class TemporalOrder:
 
 
 @dataclass(frozen=True)
-class CopyMemory:
+class CopyMemory(Task):
     """Keep ten symbols over a delay (Hochreiter and Schmidhuber 1997; Arjovsky et al. 2016).
 
     Inputs (T + 20, B) for a delay T: ten of the symbols 1 to 8, blanks (0), the signal 9 at step
@@ -154,10 +159,9 @@ class CopyMemory:
         """Mean cross-entropy (nats) of blanks until the signal and guesses after."""
         return self.items * math.log(self.symbols) / self.length
 
-    def batch(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        _at_least("batch_size", batch_size, 1)
-        items = torch.randint(1, self.symbols + 1, (self.items, batch_size), generator=generator)
-        inputs = torch.zeros(self.length, batch_size, dtype=torch.int64)
+    def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        items = torch.randint(1, self.symbols + 1, (self.items, B), generator=generator)
+        inputs = torch.zeros(self.length, B, dtype=torch.int64)
         targets = torch.zeros_like(inputs)
         inputs[: self.items] = targets[-self.items :] = items
         inputs[self.delay + self.items - 1] = self.symbols + 1
@@ -165,7 +169,7 @@ class CopyMemory:
 
 
 @dataclass(frozen=True)
-class SelectiveCopying:
+class SelectiveCopying(Task):
     """Copy the symbols, skip the noise between them (Jing et al. 2019; Gu and Dao 2023).
 
     Inputs (T + K, B): K of the symbols 1 to V at random places among T steps, 0 elsewhere, then K
@@ -192,9 +196,8 @@ class SelectiveCopying:
         """Cross-entropy (nats) of a guess among the symbols."""
         return math.log(self.symbols)
 
-    def batch(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        _at_least("batch_size", batch_size, 1)
-        T, K, B = self.length, self.items, batch_size
+    def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        T, K = self.length, self.items
         items = torch.randint(1, self.symbols + 1, (K, B), generator=generator)
         places = torch.rand(T, B, generator=generator).argsort(0)[:K].sort(0).values
         inputs = torch.full((T + K, B), self.symbols + 1)
@@ -205,7 +208,7 @@ class SelectiveCopying:
 
 
 @dataclass(frozen=True)
-class Parity:
+class Parity(Task):
     """Say after each bit whether the ones so far are odd (Minsky and Papert 1969).
 
     Inputs (T, B): bits; targets (T, B): the running parity. Baseline: ln 2 nats, by guessing.
@@ -218,20 +221,19 @@ class Parity:
     def __post_init__(self) -> None:
         _at_least("length", self.length, 1)
 
-    def batch(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        _at_least("batch_size", batch_size, 1)
-        inputs = torch.randint(0, 2, (self.length, batch_size), generator=generator)
+    def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        inputs = torch.randint(0, 2, (self.length, B), generator=generator)
         return inputs, inputs.cumsum(0) % 2
 
 
 @dataclass(frozen=True)
-class CountAB:
+class CountAB(Task):
     """Predict the rest of a^n b^n from the first b on (Gers and Schmidhuber 2001).
 
     Tokens: 0 starts and ends a sequence, 1 is a, 2 is b. Inputs: 0 a^n b^n; targets: what comes
     next, but −100 until the first b has been read, since nobody can know how many a's will come
     (to train on those steps teaches the lengths of the training set instead of counting).
-    Sequences of a batch have different n; behind the shorter ones stands 0, with target −100.
+    Each n is drawn evenly from 1 to `longest`; behind shorter sequences stands 0, target −100.
     Baseline: the entropy (nats) of the targets over a uniform n, by answering their frequencies.
     """
 
@@ -247,10 +249,8 @@ class CountAB:
         ends = 2 / (self.longest + 1)
         return -sum(p * math.log(p) for p in (ends, 1 - ends) if p > 0)
 
-    def batch(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Draw n uniformly from 1 to `longest` for each sequence."""
-        _at_least("batch_size", batch_size, 1)
-        n = torch.randint(1, self.longest + 1, (batch_size,), generator=generator)
+    def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        n = torch.randint(1, self.longest + 1, (B,), generator=generator)
         return self.sequences(n.tolist())
 
     def sequences(self, counts: list[int]) -> tuple[Tensor, Tensor]:
@@ -265,7 +265,7 @@ class CountAB:
 
 
 @dataclass(frozen=True)
-class Dyck1:
+class Dyck1(Task):
     """Say after each bracket whether a closing one may follow (after Suzgun et al. 2019).
 
     Inputs (T, B): 0 opens, 1 closes; where both are possible each has probability 1/2. Targets
@@ -293,10 +293,9 @@ class Dyck1:
             opened += float(1 - depth[0]) / self.length
         return -sum(p * math.log(p) for p in (opened, 1 - opened) if p > 0)
 
-    def batch(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        _at_least("batch_size", batch_size, 1)
-        coins = torch.randint(0, 2, (self.length, batch_size), generator=generator)
-        depth = torch.zeros(batch_size, dtype=torch.int64)
+    def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        coins = torch.randint(0, 2, (self.length, B), generator=generator)
+        depth = torch.zeros(B, dtype=torch.int64)
         inputs, targets = torch.empty_like(coins), torch.empty_like(coins)
         for t in range(self.length):
             inputs[t] = coins[t] * (depth > 0)
@@ -306,7 +305,7 @@ class Dyck1:
 
 
 @dataclass(frozen=True)
-class Echo:
+class Echo(Task):
     """Repeat the input of `delay` steps ago: recall at a known lag (the memory ruler's task).
 
     Inputs (T, B): tokens; targets (T, B): the token `delay` steps back, −100 in the first `delay`
@@ -327,18 +326,15 @@ class Echo:
         """Cross-entropy (nats) of a guess."""
         return math.log(self.vocabulary_size)
 
-    def batch(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        _at_least("batch_size", batch_size, 1)
-        inputs = torch.randint(
-            0, self.vocabulary_size, (self.length, batch_size), generator=generator
-        )
+    def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        inputs = torch.randint(0, self.vocabulary_size, (self.length, B), generator=generator)
         targets = torch.full_like(inputs, IGNORED)
         targets[self.delay :] = inputs[: self.length - self.delay]
         return inputs, targets
 
 
 @dataclass(frozen=True)
-class FutureSum:
+class FutureSum(Task):
     """Add the present token and one `ahead` steps later: no causal network can know it.
 
     Inputs (T, B): tokens 0 to V − 1; targets (T, B): (x_t + x_{t+ahead}) mod V, −100 in the last
@@ -361,17 +357,16 @@ class FutureSum:
         """Cross-entropy (nats) of a guess."""
         return math.log(self.vocabulary_size)
 
-    def batch(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        _at_least("batch_size", batch_size, 1)
+    def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
         V, last = self.vocabulary_size, self.length - self.ahead
-        inputs = torch.randint(0, V, (self.length, batch_size), generator=generator)
+        inputs = torch.randint(0, V, (self.length, B), generator=generator)
         targets = torch.full_like(inputs, IGNORED)
         targets[:last] = (inputs[:last] + inputs[self.ahead :]) % V
         return inputs, targets
 
 
 @dataclass(frozen=True)
-class ResettableSum:
+class ResettableSum(Task):
     """Add up numbers until told to forget: the forget gate's task (after Gers et al. 2000).
 
     Inputs (T, B, 2): a number uniform in −1/2 to 1/2, and 1 (with probability `reset`) where the
@@ -393,12 +388,11 @@ class ResettableSum:
         kept = [(1 - self.reset) ** t for t in range(1, self.length + 1)]
         return sum(1 - k for k in kept) / (12 * self.reset * self.length)
 
-    def batch(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        _at_least("batch_size", batch_size, 1)
-        shape = (self.length, batch_size)
+    def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        shape = (self.length, B)
         numbers = torch.rand(shape, generator=generator) - 0.5
         resets = (torch.rand(shape, generator=generator) < self.reset).to(numbers.dtype)
-        total, totals = torch.zeros(batch_size), []
+        total, totals = torch.zeros(B), []
         for number, again in zip(numbers, resets, strict=True):
             total = total * (1 - again) + number
             totals.append(total)
@@ -406,7 +400,7 @@ class ResettableSum:
 
 
 @dataclass(frozen=True)
-class NoisySines:
+class NoisySines(Task):
     """Sine waves of different pitch, observed with noise: one step ahead, or many.
 
     Inputs (T, B, 1): sin(w t + p) plus normal noise, w uniform in 0.15 to 0.40 radians a step;
@@ -423,17 +417,16 @@ class NoisySines:
         if not (math.isfinite(self.noise) and self.noise >= 0):
             raise ValueError(f"noise: expected a standard deviation of 0 or more, got {self.noise}")
 
-    def batch(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        _at_least("batch_size", batch_size, 1)
-        pitch = 0.15 + 0.25 * torch.rand(batch_size, generator=generator)
-        phase = 2 * math.pi * torch.rand(batch_size, generator=generator)
+    def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        pitch = 0.15 + 0.25 * torch.rand(B, generator=generator)
+        phase = 2 * math.pi * torch.rand(B, generator=generator)
         wave = torch.sin(pitch * torch.arange(self.length)[:, None] + phase)
         noise = self.noise * torch.randn(wave.shape, generator=generator)
         return (wave + noise)[..., None], wave[..., None]
 
 
 @dataclass(frozen=True)
-class Negation:
+class Negation(Task):
     """Sentences in pairs of the same words whose sentiment differs: only order tells.
 
     Each sentence has one "good", one "bad" and one "not" right before one of them, among
@@ -458,14 +451,12 @@ class Negation:
         """How many words there are."""
         return len(self.WORDS)
 
-    def batch(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Draw an even number of sentences; both of a pair stand side by side."""
-        _at_least("batch_size", batch_size, 2)
-        if batch_size % 2:
-            raise ValueError(f"batch_size: expected an even number (pairs), got {batch_size}")
-        inputs = torch.empty(self.length, batch_size, dtype=torch.int64)
-        targets = torch.arange(batch_size) % 2
-        for pair in range(0, batch_size, 2):
+    def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        if B % 2:
+            raise ValueError(f"batch_size: expected an even number (pairs), got {B}")
+        inputs = torch.empty(self.length, B, dtype=torch.int64)
+        targets = torch.arange(B) % 2
+        for pair in range(0, B, 2):
             neutral = torch.randint(
                 3, self.vocabulary_size, (self.length - 3,), generator=generator
             ).tolist()
@@ -481,7 +472,7 @@ class Negation:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(Task):
     """A verb agrees with a subject many words back (after Linzen et al. 2016).
 
     "the keys to the cabinet near the doors …": a subject, then `phrases` times a preposition and
@@ -505,10 +496,9 @@ class Agreement:
         """How many words there are."""
         return len(self.WORDS)
 
-    def batch(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        _at_least("batch_size", batch_size, 1)
+    def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
         length = 2 + 3 * self.phrases
-        inputs = torch.randint(0, 8, (length, batch_size), generator=generator)
+        inputs = torch.randint(0, 8, (length, B), generator=generator)
         inputs[0::3] = 8
         prepositions = inputs[2::3]
         prepositions[:] = torch.randint(9, 12, prepositions.shape, generator=generator)

@@ -5,7 +5,7 @@ generator)` draws inputs and targets, time first; `baseline` is the mean loss of
 that does not read the input, in the unit that the docstring names. A network that does not get
 below it has learnt nothing. All randomness comes from the generator: the same seed gives the same
 batch. Token inputs are int64 (T, B); a target of −100 (`IGNORED`) asks for no prediction, and
-torch's `cross_entropy` leaves it out.
+torch's `cross_entropy` leaves it out. A size out of its range raises `ValueError`.
 """
 
 from __future__ import annotations
@@ -50,6 +50,9 @@ class Adding(Task):
     In the form of Le et al. 2015: numbers uniform in 0 to 1, one marked in each half.
     Inputs (T, B, 2): the number, and 1 where it is marked; targets (B,): the sum of the two.
     Baseline: mean squared error 1/6, the variance of the sum, by always answering 1.
+
+    Args:
+        length: steps (T), at least 2.
     """
 
     length: int
@@ -77,6 +80,10 @@ class Latch(Task):
 
     Inputs (T, B): a 0 or a 1, then T − 1 distractors; targets (B,): the first token.
     Baseline: cross-entropy ln 2 nats, by guessing.
+
+    Args:
+        length: steps (T), at least 1.
+        distractors: how many different ones, at least 1.
     """
 
     length: int
@@ -105,6 +112,9 @@ class TemporalOrder(Task):
     Inputs (T, B): noise 0 to 3; a signal (4 or 5) at a step from T/10 to T/5 and another from
     T/2 to 3T/5. Targets (B,): 0 to 3 for the signals 44, 45, 54, 55.
     Baseline: cross-entropy ln 4 nats, by guessing.
+
+    Args:
+        length: steps (T), at least 10.
     """
 
     length: int
@@ -134,6 +144,11 @@ class CopyMemory(Task):
     Inputs (T + 20, B) for a delay T: ten of the symbols 1 to 8, blanks (0), the signal 9 at step
     T + 9 (counted from 0), blanks. Targets (T + 20, B): blanks, then the ten symbols.
     Baseline: cross-entropy 10 ln 8 / (T + 20) nats, by blanks until the signal and guesses after.
+
+    Args:
+        delay: T, at least 1.
+        symbols: how many different ones; the book's tables use 8.
+        items: how many to keep; 10 in the text above.
     """
 
     delay: int
@@ -175,6 +190,11 @@ class SelectiveCopying(Task):
     Inputs (T + K, B): K of the symbols 1 to V at random places among T steps, 0 elsewhere, then K
     times the signal V + 1. Targets (T + K, B): −100, then the K symbols in order.
     Baseline: cross-entropy ln V nats on the last K steps, by guessing.
+
+    Args:
+        length: steps with symbols and noise (T), at least K.
+        items: how many to copy (K).
+        symbols: how many different ones (V).
     """
 
     length: int = 48
@@ -212,6 +232,9 @@ class Parity(Task):
     """Say after each bit whether the ones so far are odd (Minsky and Papert 1969).
 
     Inputs (T, B): bits; targets (T, B): the running parity. Baseline: ln 2 nats, by guessing.
+
+    Args:
+        length: steps (T), at least 1.
     """
 
     length: int
@@ -235,6 +258,9 @@ class CountAB(Task):
     (to train on those steps teaches the lengths of the training set instead of counting).
     Each n is drawn evenly from 1 to `longest`; behind shorter sequences stands 0, target −100.
     Baseline: the entropy (nats) of the targets over a uniform n, by answering their frequencies.
+
+    Args:
+        longest: the largest n, at least 1.
     """
 
     longest: int
@@ -270,6 +296,9 @@ class Dyck1(Task):
 
     Inputs (T, B): 0 opens, 1 closes; where both are possible each has probability 1/2. Targets
     (T, B): 1 where a bracket is open. Baseline: the entropy (nats) of the targets over all steps.
+
+    Args:
+        length: steps (T), at least 1.
     """
 
     length: int
@@ -310,6 +339,11 @@ class Echo(Task):
 
     Inputs (T, B): tokens; targets (T, B): the token `delay` steps back, −100 in the first `delay`
     steps. Baseline: cross-entropy ln V nats, by guessing.
+
+    Args:
+        length: steps (T), more than `delay`.
+        delay: steps back, at least 0.
+        vocabulary_size: V, at least 2.
     """
 
     length: int
@@ -341,6 +375,11 @@ class FutureSum(Task):
     `ahead` steps. Baseline: cross-entropy ln V nats, accuracy 1/V; that is also the best that a
     causal network can do. Answered `ahead` steps late, the task is an easy one (the delayed
     targets of Graves and Schmidhuber 2005).
+
+    Args:
+        length: steps (T), more than `ahead`.
+        ahead: steps forward, at least 1.
+        vocabulary_size: V, at least 2.
     """
 
     length: int
@@ -372,6 +411,10 @@ class ResettableSum(Task):
     Inputs (T, B, 2): a number uniform in −1/2 to 1/2, and 1 (with probability `reset`) where the
     sum starts again with this number. Targets (T, B): the sum.
     Baseline: mean squared error of the answer 0, which is the targets' mean variance over time.
+
+    Args:
+        length: steps (T), at least 1.
+        reset: probability, above 0 and up to 1.
     """
 
     length: int
@@ -406,6 +449,10 @@ class NoisySines(Task):
     Inputs (T, B, 1): sin(w t + p) plus normal noise, w uniform in 0.15 to 0.40 radians a step;
     targets (T, B, 1): the same wave at the same step without noise.
     Baseline: mean squared error 1/2 of the answer 0, up to the few periods that T cuts.
+
+    Args:
+        length: steps (T), at least 1.
+        noise: standard deviation, 0 or more.
     """
 
     length: int
@@ -435,6 +482,9 @@ class Negation(Task):
     with "not" before "bad"; so every bag of words is right in half of the cases, whatever it does.
 
     Inputs (T, B), tokens of `WORDS`; targets (B,). Baseline: cross-entropy ln 2 nats.
+
+    Args:
+        length: words of a sentence (T), at least 3.
     """
 
     length: int = 8
@@ -479,6 +529,9 @@ class Agreement(Task):
     another noun, whose number (singular or plural) is drawn on its own. Inputs (2 + 3 phrases,
     B), tokens of `WORDS`; targets (B,): 0 for "is", 1 for "are". The distance from subject to
     verb is 3 phrases + 1 words. Baseline: cross-entropy ln 2 nats, by guessing.
+
+    Args:
+        phrases: how many stand between subject and verb, at least 0.
     """
 
     phrases: int

@@ -101,7 +101,17 @@ class Canvas:
         height: float = 0.52,
         size: float = 15,
     ) -> Node:
-        """Draw a shape with `text` inside, centred at (x, y)."""
+        """Draw a shape with `text` inside, centred at (x, y).
+
+        Args:
+            kind: what it stands for, which decides colour and shape.
+            x: inches from the left.
+            y: inches from the bottom.
+            text: may hold mathtext.
+            width: inches.
+            height: inches.
+            size: of the letters, points.
+        """
         fill, edge, corners = _LOOKS[kind]
         patch: Any
         if corners == "circle" and width == height:
@@ -128,7 +138,10 @@ class Canvas:
         align: Literal["left", "center", "right"] = "center",
         weight: str = "normal",
     ) -> None:
-        """Write `text` with its middle at height y."""
+        """Write `text` with its middle at height y, and its left end, centre or right end at x.
+
+        `size` is in points and never smaller than `SMALLEST_FONT`.
+        """
         self.axes.text(x, y, text, fontsize=max(size, SMALLEST_FONT), color=colour, ha=align,
                        va="center", fontweight=weight, zorder=5, linespacing=1.25)  # fmt: skip
 

@@ -265,10 +265,10 @@ def references(node: ast.AST, local: frozenset[str] = frozenset()) -> Iterator[l
         inside = local | frozenset(own - elsewhere)
         outside = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
         outside += getattr(node, "decorator_list", [])
-        for part in outside:
-            yield from references(part, local)
-        for part in body:
-            yield from references(part, inside)
+        for expression in outside:
+            yield from references(expression, local)
+        for statement in body:
+            yield from references(statement, inside)
         return
     for child in ast.iter_child_nodes(node):
         yield from references(child, inside)

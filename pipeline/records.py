@@ -297,7 +297,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--force", action="store_true", help="run again what is up to date")
     parser.add_argument("--check", action="store_true", help="only list what is not up to date")
     parser.add_argument("--jobs", type=int, default=1, help="how many runs at a time")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     if options.what == "check" or options.check:
         found = list(problems(root))
         for problem in found:

@@ -427,7 +427,7 @@ def _line(label: str, text: str) -> str:
     return f'<p><span class="claim-label">{label}:</span> {_inline(text)}</p>'
 
 
-_INLINE = re.compile(
+INLINE = re.compile(
     r"\{cite(?::\w+)?\}`(?P<cite>[^`]+)`|\[(?P<key>[a-z]+\d{4}\w*(?:, ?[a-z]+\d{4}\w*)*)\]"
     r"|`(?P<code>[^`]+)`|\$(?P<math>[^$]+)\$|\*(?P<emphasis>[^*\s](?:[^*]*[^*\s])?)\*"
 )
@@ -445,4 +445,4 @@ def _inline(text: str) -> str:
         tag = "code" if kind == "code" else "em"
         return f"<{tag}>{inner}</{tag}>"
 
-    return _INLINE.sub(replace, html.escape(text, quote=False))
+    return INLINE.sub(replace, html.escape(text, quote=False))

@@ -35,7 +35,7 @@ def _somebody_watches() -> bool:
     wish = os.environ.get("RNNLIB_PROGRESS", "")
     if wish in ("0", "1"):
         return wish == "1"
-    if "PYTEST_VERSION" in os.environ or "PYTEST_CURRENT_TEST" in os.environ:
+    if "PYTEST_VERSION" in os.environ or os.environ.get("TQDM_DISABLE", "0") != "0":
         return False
     return sys.stderr.isatty() or _in_notebook()
 

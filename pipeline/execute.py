@@ -20,7 +20,6 @@ import os
 import platform
 import subprocess
 import sys
-import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from typing import Any
 
 import nbformat
 import yaml
+from filelock import FileLock
 from nbformat import NotebookNode
 
 from pipeline import references
@@ -203,30 +203,35 @@ def run_chapters(
         again: run also those that are up to date.
         compared: run also those that were compared with another reference than today's.
     """
-    environment_digest.cache_clear()
-    todo = list(chapters() if wanted is None else wanted)
-    runs = {c.name: found for c in todo if not again and (found := last_run(c, compared))}
-    if runs:
-        say(f"{len(runs)} of {len(todo)} chapters are up to date")
-    lock = threading.Lock()
-
-    def work(chapter: Chapter) -> None:
-        done = execute(chapter)
-        with lock:
-            runs[chapter.name] = done
-            say(_line(done))
-
-    rest = [chapter for chapter in todo if chapter.name not in runs]
-    together = [chapter for chapter in rest if not chapter.runs_alone]
-    pool = ThreadPoolExecutor(_processes())
-    try:
-        list(pool.map(work, together))
-        for chapter in rest:
-            if chapter.runs_alone:
-                work(chapter)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    BUILD.mkdir(exist_ok=True)
+    with FileLock(BUILD / "execute.lock"):
+        environment_digest.cache_clear()
+        todo = list(chapters() if wanted is None else wanted)
+        runs = {c.name: found for c in todo if not again and (found := last_run(c, compared))}
+        if runs:
+            say(f"{len(runs)} of {len(todo)} chapters are up to date")
+        rest = [chapter for chapter in todo if chapter.name not in runs]
+        runs |= {done.chapter.name: done for done in _execute_all(rest)}
     return [runs[chapter.name] for chapter in todo]
+
+
+def _execute_all(rest: list[Chapter]) -> list[Run]:
+    """Execute several chapters at a time; those that measure time run alone, after the others."""
+
+    def work(chapter: Chapter) -> Run:
+        done = execute(chapter)
+        say(_line(done))
+        return done
+
+    together = [chapter for chapter in rest if not chapter.runs_alone]
+    with ThreadPoolExecutor(_processes()) as pool:
+        futures = [pool.submit(work, chapter) for chapter in together]
+        try:
+            found = [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return found + [work(chapter) for chapter in rest if chapter.runs_alone]
 
 
 def _processes() -> int:

@@ -10,6 +10,7 @@ driver has a use for them, and torch itself asks for them there.
 from __future__ import annotations
 
 import re
+import tomllib
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def pinned() -> dict[str, str]:
     while queue:
         requirement, asked = queue.pop()
         name = canonicalize_name(requirement.name)
-        if FOR_SOME_HARDWARE.match(name) or not _applies(requirement, asked):
+        if _is_for_hardware(name) or not _applies(requirement, asked):
             continue
         try:
             package = distribution(name)
@@ -64,6 +65,32 @@ def _applies(requirement: Requirement, extras: frozenset[str]) -> bool:
         for extra in extras or {""}
     ]
     return any(requirement.marker.evaluate(environment) for environment in environments)
+
+
+def locked() -> dict[str, str]:
+    """Return name and version of all that requirements.lock names."""
+    lines = LOCK.read_text(encoding="utf8").splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+def problems() -> list[str]:
+    """Return what is out of step between requirements.txt, requirements.lock and pyproject.toml."""
+    versions, found = locked(), []
+    names = {canonicalize_name(requirement.name): requirement for requirement in requirements()}
+    for name, requirement in names.items():
+        version = versions.get(name)
+        if version is None or not requirement.specifier.contains(version):
+            found.append(f"{requirement} is {version} in {LOCK.name}: run `make lock`")
+    found += [f"{name}: no hardware's own packages" for name in versions if _is_for_hardware(name)]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
+    for dependency in map(Requirement, project["dependencies"]):
+        if canonicalize_name(dependency.name) not in names:
+            found.append(f"pyproject.toml needs {dependency}, requirements.txt does not name it")
+    return found
+
+
+def _is_for_hardware(name: str) -> bool:
+    return bool(FOR_SOME_HARDWARE.match(name))
 
 
 def main() -> None:

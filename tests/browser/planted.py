@@ -19,7 +19,7 @@ PAGE = """<!DOCTYPE html>
 <style>body { color: #111; background: #fff; } pre { overflow-x: auto; }</style>
 <script>window.MathJax = {config};</script>
 <script defer src="mathjax/tex-chtml.js"></script></head>
-<body><main><article class="tex2jax_ignore"><h1>A page</h1>
+<body><main><article class="mathjax_ignore"><h1>A page</h1>
 <p id="place">The state <span class="math">\\(h_t = \\tanh a_t\\)</span> is a number.</p>
 <div class="math">\\[ a_t = w h_{t-1} + x_t \\]</div>
 <p><img src="pixel.png" alt="A grey square that stands for a figure"></p>

@@ -173,7 +173,8 @@ def backward_truncated(
     the last `depth` steps and stop (a block that the sequence's end cuts short goes back to the
     same step as a whole one). `every == depth` cuts the sequence into chunks, which is
     what `state.detach()` does in PyTorch. `every == 1` gives every output its own window of
-    `depth` steps. `depth >= T` is the full gradient.
+    `depth` steps. The gradient is the full one where `depth >= T` and `every` divides T, and
+    always where `depth >= T + every - 1`.
 
     Args:
         p: the weights.

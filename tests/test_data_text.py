@@ -101,6 +101,7 @@ def test_one_changed_letter_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 # Vocabulary
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1))
 def test_decode_undoes_encode(words: str) -> None:
     vocabulary = CharacterVocabulary(words)
@@ -123,6 +124,7 @@ def test_unknown_characters_are_named() -> None:
         CharacterVocabulary(["ab"])
 
 
+@settings(deadline=None)
 @given(st.text("abcxyz", min_size=1), st.integers(1, 5))
 def test_replaced_characters_come_back(words: str, minimum: int) -> None:
     frequent = frequent_characters(words, minimum)
@@ -144,7 +146,7 @@ def test_a_replacement_must_be_known() -> None:
 # Batches
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_streams_ask_for_every_prediction_once_and_continue(data: st.DataObject) -> None:
     batch_size = data.draw(st.integers(1, 7))

@@ -149,9 +149,7 @@ class Canvas:
         self,
         *points: Point,
         gradient: bool = False,
-        colour: str | None = None,
         head: bool = True,
-        corner: float = 0.12,
         bend: float = 0.0,
         over: bool = False,
     ) -> None:
@@ -163,7 +161,7 @@ class Canvas:
         if bend and len(points) == 2:
             path = _bowed(points[0], points[1], bend)
         else:
-            path = _rounded(points, corner)
+            path = _rounded(points, radius=0.12)
         if over:
             gap = PathPatch(path, fill=False, edgecolor=PALETTE["paper"], linewidth=7, zorder=2.1)
             self.axes.add_patch(gap)
@@ -174,7 +172,7 @@ class Canvas:
                 mutation_scale=1,
                 linewidth=1.7 if gradient else 1.5,
                 linestyle=(0, (3.2, 1.6)) if gradient else "-",
-                color=colour or (_GRADIENT if gradient else PALETTE["black"]),
+                color=_GRADIENT if gradient else PALETTE["black"],
                 shrinkA=0,
                 shrinkB=1.5,
                 joinstyle="round",

@@ -89,7 +89,7 @@ Two, see `sum`.
 
 | value | meaning |
 | --- | --- |
-| $|x|$ | size |
+| $\|x\|$ | size |
 
 ```{image} picture.png
 :alt: A grey square that stands for a figure

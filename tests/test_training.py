@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch.nn import functional
 
 from rnnlib import training
 from rnnlib.training import checkpoint as checkpoints
-from rnnlib.training import loop
+from rnnlib.training import loop, progress
 
 
 class Reader(nn.Module):
@@ -264,7 +265,13 @@ def test_a_bad_loss_stops_training_and_keeps_the_checkpoint(tmp_path: Path, bad:
         training.train(model, **{**options, "loss_of": breaks})
     assert caught.value.step == 10
     assert not np.isfinite(caught.value.loss) and not np.isfinite(caught.value.gradient_norm)
-    for words in ("update 10", "loss", "gradient norm", "the update before"):
+    for words in (
+        "update 10",
+        "loss",
+        "gradient norm",
+        "the update before",
+        "after update 8 is kept",
+    ):
         assert words in str(caught.value)
     content = training.load_checkpoint(path)
     assert len(content["history"]["losses"]) == 8
@@ -301,6 +308,29 @@ def test_weights_that_blew_up_never_reach_the_checkpoint(tmp_path: Path) -> None
             checkpoint_every=1,
         )
     assert training.load_checkpoint(path)["model"]["weight"].isfinite().all()
+
+
+def test_finite_weights_with_an_infinite_loss_do_not_replace_a_good_checkpoint(
+    tmp_path: Path,
+) -> None:
+    """The third update leaves weights that are finite, and useless: its checkpoint must wait."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    slopes = iter([1.0, 1.0, 1e30, 1.0, 1.0])
+    path = tmp_path / "run.pt"
+    with pytest.raises(training.TrainingDiverged, match=r"update 4.*after update 2 is kept"):
+        training.train(
+            model,
+            lambda g: [torch.ones(1, 1)],
+            lambda m, x: next(slopes) * m(x).sum() + 0 * m(x).square().sum(),
+            optimizer,
+            updates=5,
+            checkpoint=path,
+            checkpoint_every=1,
+        )
+    assert model.weight.isfinite().all()
+    assert training.load_checkpoint(path)["model"]["weight"].abs().item() < 10
 
 
 class Malicious:
@@ -430,6 +460,30 @@ def test_progress_is_silent_under_test_and_shown_on_wish(
     training.train(model, **options, description="reading")
     shown = capsys.readouterr()
     assert shown.out == "" and "\rreading" in shown.err and "6/6" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("environment", "terminal", "notebook", "shown"),
+    [
+        ({}, True, False, True),
+        ({}, False, True, True),
+        ({}, False, False, False),
+        ({"RNNLIB_PROGRESS": "0"}, True, True, False),
+        ({"RNNLIB_PROGRESS": "1"}, False, False, True),
+        ({"TQDM_DISABLE": "1"}, True, True, False),
+        ({"PYTEST_VERSION": "8"}, True, True, False),  # the kernel of a notebook under nbval
+    ],
+)
+def test_the_bar_is_there_for_people(
+    monkeypatch: pytest.MonkeyPatch, environment: dict, terminal: bool, notebook: bool, shown: bool
+) -> None:
+    for name in ("RNNLIB_PROGRESS", "TQDM_DISABLE", "PYTEST_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(progress.sys, "stderr", types.SimpleNamespace(isatty=lambda: terminal))
+    monkeypatch.setattr(progress, "_in_notebook", lambda: notebook)
+    assert progress._somebody_watches() is shown
 
 
 def one_update_of_a_share(save_to: str) -> dict[str, Tensor]:

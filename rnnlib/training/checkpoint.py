@@ -82,11 +82,21 @@ def save_checkpoint(path: Path | str, content: dict[str, Any]) -> None:
         CheckpointError: The file cannot be written (full disk, no permission); the checkpoint that
             was there before is left as it was.
     """
-    path = Path(path)
+    write_checkpoint(path, serialise(content))
+
+
+def serialise(content: dict[str, Any]) -> bytes:
+    """Return the bytes of a checkpoint, so that what changes later does not change it."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def write_checkpoint(path: Path | str, content: bytes) -> None:
+    """Write what `serialise` returned; errors as in `save_checkpoint`."""
+    path = Path(path)
     try:
-        write_atomically(path, buffer.getvalue())
+        write_atomically(path, content)
     except OSError as error:
         kept = " (the one before is kept)" if path.exists() else ""
         raise CheckpointError(f"cannot write checkpoint {path}: {error.strerror}{kept}") from error

@@ -17,8 +17,9 @@ from rnnlib.training.checkpoint import (
     CheckpointError,
     load_checkpoint,
     random_state,
-    save_checkpoint,
+    serialise,
     set_random_state,
+    write_checkpoint,
 )
 from rnnlib.training.processes import average, average_gradients, broadcast_model, is_first
 from rnnlib.training.progress import progress_bar
@@ -109,8 +110,8 @@ def train(
         patience: Stops after so many evaluations without a new lowest `monitor`, and then gives
             the model the weights of its best evaluation (also when training ends otherwise).
         monitor: The figure that `patience` watches; lower is better.
-        checkpoint: A file to continue from; written at the start, every `checkpoint_every`
-            updates and at the end, always whole.
+        checkpoint: A file to continue from, taken at the start, every `checkpoint_every` updates
+            and at the end. It is written whole, once the next update has shown that it is good.
         checkpoint_every: Updates between two checkpoints.
         resume: Continue from `checkpoint` where it exists.
         description: What stands before the progress bar.
@@ -128,13 +129,12 @@ def train(
         raise ValueError("stop_when and patience need evaluate")
     if resume and checkpoint is None:
         raise ValueError("resume needs checkpoint, the file to continue from")
-    run = _Run(model, optimizer, schedule, _DataOrder(batches, seed))
+    run = _Run(model, optimizer, schedule, _DataOrder(batches, seed), checkpoint)
     if resume and checkpoint is not None and Path(checkpoint).exists():
         run.load(checkpoint)
     else:
         broadcast_model(model)
-        if checkpoint is not None:
-            run.save(checkpoint)
+        run.take_checkpoint()
     history, model_was_training = run.history, model.training
     model.train()
     with progress_bar(updates, description, history.step) as bar:
@@ -155,9 +155,10 @@ def train(
                     history.stopped = "solved"
             if last and not history.stopped:
                 history.stopped = "updates"
-            if checkpoint is not None and (history.stopped or history.step % checkpoint_every == 0):
-                run.save(checkpoint)
+            if history.stopped or history.step % checkpoint_every == 0:
+                run.take_checkpoint()
             bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+    run.write_checkpoint()
     if run.best_weights is not None:
         model.load_state_dict(run.best_weights)
     model.train(model_was_training)
@@ -173,8 +174,12 @@ class _Run:
         optimizer: Optimizer,
         schedule: LRScheduler | None,
         order: _DataOrder,
+        path: Path | str | None,
     ) -> None:
         self.model, self.optimizer, self.schedule, self.order = model, optimizer, schedule, order
+        self.path = path
+        self.taken: tuple[int, bytes] | None = None  # a checkpoint that waits to be written
+        self.written_at: int | None = None
         self.history = History()
         self.state: Any = None
         self.best_weights: dict[str, Tensor] | None = None
@@ -211,6 +216,7 @@ class _Run:
         norm = nn.utils.get_total_norm(gradients)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainingDiverged(self.history.step + 1, loss, norm.item(), self._advice())
+        self.write_checkpoint()
         if clip is not None:
             nn.utils.clip_grads_with_norm_(self.model.parameters(), clip, norm)
         history = self.history
@@ -235,30 +241,40 @@ class _Run:
             self.since_best += 1
         return self.since_best
 
-    def save(self, path: Path | str) -> None:
-        """Write a checkpoint, unless a weight is NaN or infinite: then training has diverged."""
+    def take_checkpoint(self) -> None:
+        """Freeze this moment, unless a weight is NaN or infinite: then training has diverged.
+
+        It is written only when the next update's loss and gradient are finite. Weights can be
+        finite and yet give an infinite loss, and a good checkpoint must not make way for those.
+        """
         history = self.history
         if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            loss, norm = (
+                values[-1] if values else math.nan
+                for values in (history.losses, history.gradient_norms)
+            )
             raise TrainingDiverged(
-                history.step,
-                history.losses[-1] if history.losses else math.nan,
-                history.gradient_norms[-1] if history.losses else math.nan,
-                ": a weight is NaN or infinite",
+                history.step, loss, norm, f": a weight is NaN or infinite{self._kept()}"
             )
-        if is_first():
-            save_checkpoint(
-                path,
-                {
-                    "model": self.model.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "schedule": None if self.schedule is None else self.schedule.state_dict(),
-                    "random": random_state(),
-                    "order": self.order.state_dict(),
-                    "state": self.state,
-                    "best": (self.best_weights, self.best_value, self.since_best),
-                    "history": asdict(history),
-                },
-            )
+        if self.path is None or not is_first():
+            return
+        content = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
+            "random": random_state(),
+            "order": self.order.state_dict(),
+            "state": self.state,
+            "best": (self.best_weights, self.best_value, self.since_best),
+            "history": asdict(history),
+        }
+        self.taken = history.step, serialise(content)
+
+    def write_checkpoint(self) -> None:
+        """Write the checkpoint that was taken last, if it is not written yet."""
+        if self.taken is not None and self.path is not None:
+            write_checkpoint(self.path, self.taken[1])
+            self.written_at, self.taken = self.taken[0], None
 
     def load(self, path: Path | str) -> None:
         content = load_checkpoint(path)
@@ -277,6 +293,7 @@ class _Run:
             raise CheckpointError(
                 f"checkpoint {path} does not fit this training: {error}"
             ) from error
+        self.written_at = self.history.step
         if self.history.stopped == "updates":  # more updates may be wanted now
             self.history.stopped = ""
 
@@ -285,8 +302,12 @@ class _Run:
             return " (the first update: look at the data and the initial weights)"
         return (
             f" (the update before: loss {self.history.losses[-1]:.4g}, "
-            f"gradient norm {self.history.gradient_norms[-1]:.4g})"
+            f"gradient norm {self.history.gradient_norms[-1]:.4g}){self._kept()}"
         )
+
+    def _kept(self) -> str:
+        kept = self.written_at
+        return "" if kept is None else f"; the checkpoint after update {kept} is kept"
 
 
 class _DataOrder(Iterator[tuple[Any, bool]]):

@@ -97,7 +97,7 @@ Two, see `sum`.
 
 ```{glossary}
 state
-: What is kept.
+  What is kept.
 ```
 
 The {term}`state` is kept.[^note]

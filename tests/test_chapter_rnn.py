@@ -1,0 +1,183 @@
+"""Every formula that the chapter on the recurrent network prints must be able to fail.
+
+For each labelled equation there is at least one planted error: a piece of a cell (or of the library
+function that the cell runs) is changed, and the check in that cell must notice. The cells run in
+the order of the chapter, without those that train, plot or read records.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from typing import Any
+
+import pytest
+from mutants import planted
+
+from pipeline.chapters import BOOK, Chapter, code_cells, tags
+from rnnlib.claims import ClaimError
+from rnnlib.numpy_nets import rnn
+
+CHAPTER = Chapter("recurrence/rnn", BOOK / "recurrence" / "rnn.md")
+
+# A cell with one of these words trains, draws, counts n-grams or needs a record.
+LEFT_OUT = (
+    "WittenBell", "character_rnn.train(", "after_update", "records", "record.", "recall[", "LAGS",
+    "diagrams", "charts", "memory", "texts.test", "write(model", "glue(", "CharacterModel(V)",
+    "ngram_bits", "claims.check(\"C07\"", "model.parameters", "model.step", "state_recall",
+)  # fmt: skip
+
+# label of the equation: (what stands in the cell that checks it, what is planted there)
+MUTATIONS: dict[str, list[tuple[str, str]]] = {
+    "eq-rnn-embedding": [("o @ E", "o @ E.flip(0)"), ("E[ids]", "E[ids + 1]")],
+    "eq-rnn-state": [
+        ("copy_(torch.from_numpy(q.b))", "copy_(torch.from_numpy(2 * q.b))"),
+        ("bias_hh_l0.zero_()", "bias_hh_l0.fill_(1e-6)"),
+        ("ours[1:], theirs", "ours[:-1], theirs"),
+    ],
+    "eq-rnn-output": [
+        ("torch.from_numpy(q.W_y), torch", "2 * torch.from_numpy(q.W_y), torch"),
+        ("torch.from_numpy(q.b_y))", "-torch.from_numpy(q.b_y))"),
+    ],
+    "eq-rnn-unrolled": [
+        ("np.tanh(nested) + p.W_x @ x[2, 0]", "nested + p.W_x @ x[2, 0]"),
+        ("x[1, 0]", "x[0, 0]"),
+        ("np.zeros(2)", "np.ones(2)"),
+    ],
+    "eq-rnn-concatenated": [
+        ("[h, x_t]", "[h, -x_t]"),
+        ("[W_h, W_x]", "[W_h, 2 * W_x]"),
+        ("W.T + b  #", "W.T  #"),
+    ],
+    "eq-rnn-count": [
+        ("H * H + H * D", "H * H + 2 * H * D"),
+        ("D + H + K * H + K  # equation (eq-rnn-count)", "D + K * H + K"),
+        ("H * H +", "H * (H + 1) +"),
+    ],
+    "eq-rnn-window-count": [
+        ("H * n * D", "H * D"),
+        ("D + H + K * H + K  # equation (eq-rnn-window-count)", "D + K * H + K"),
+    ],
+    "eq-rnn-softmax": [
+        ("scores.exp().sum(dim=1", "scores.exp().sum(dim=0"),
+        ("scores.exp() / ", "(2 * scores).exp() / "),
+    ],
+    "eq-rnn-loss": [("L = -p_t", "L = p_t"), (".log().mean()", ".log().sum()")],
+    "eq-rnn-bits": [("[L / np.log(2), np.exp", "[L * np.log(2), np.exp"), ("np.exp(L)]", "2**L]")],
+    "eq-rnn-first-loss": [
+        ('"eq-rnn-first-loss", np.log(V)', '"eq-rnn-first-loss", np.log2(V)'),
+        ("torch.zeros(50, V", "torch.eye(50, V"),
+    ],
+    "eq-rnn-tiny-1": [("0.7616, -0.3799], 1", "0.7617, -0.3799], 1"), ("[1, -0.4]", "[1, 0.4]")],
+    "eq-rnn-tiny-2": [("1.3324", "1.3325"), ("1.5617", "1.5619"), ("-0.6919", "0.6919")],
+    "eq-rnn-tiny-3": [("-0.3493", "0.3493"), ("-0.1153", "-0.1154"), ("-0.2205", "0.2205")],
+    "eq-rnn-temperature": [("(2 - 1) / 0.5", "(2 - 1) * 0.5")],
+    "eq-rnn-capacity": [("32 * 256 / np", "31 * 256 / np"), ("np.log2(V)", "np.log(V)")],
+    "eq-rnn-twice": [
+        ("- 1  # equation", "# equation"),
+        ("np.log(np.e + V - 1)", "np.log(np.e + V)"),
+    ],
+}
+
+# Errors in the library's own step and forward, for the cells that run them.
+LIBRARY = [
+    ("step", "h @ p.W_h.T", "h @ p.W_h"),
+    ("step", " + p.b", ""),
+    ("step", "np.tanh(a_t)", "np.sin(a_t)"),
+    ("step", "x_t @ p.W_x.T", "0 * (x_t @ p.W_x.T)"),
+    ("forward", "h[1:] @ p.W_y.T", "h[:-1] @ p.W_y.T"),
+    ("forward", "p.W_y.T + p.b_y", "p.W_y.T"),
+]
+
+
+def light_cells() -> list[str]:
+    """Return the code of the cells that run in a moment."""
+    found = []
+    for cell in code_cells(CHAPTER.notebook()):
+        if not any(word in cell.source for word in LEFT_OUT) and not tags(cell):
+            found.append(cell.source)
+    return found
+
+
+def run(source: str, names: dict[str, Any]) -> None:
+    """Run one cell; its prints go nowhere."""
+    with redirect_stdout(io.StringIO()):
+        exec(compile(source, "<cell>", "exec"), names)
+
+
+def before_each_cell() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each light cell with the names that exist before it, then run it."""
+    names: dict[str, Any] = {"__name__": "chapter"}
+    for source in light_cells():
+        yield source, dict(names)
+        run(source, names)
+
+
+def checks(label: str, source: str) -> bool:
+    """Say whether this cell checks the equation."""
+    stem = re.sub(r"-\d$", "-{step}", label)
+    return f'"{label}"' in source or f'"{stem}"' in source or f"({label})" in source
+
+
+@pytest.fixture(scope="module")
+def cells() -> list[tuple[str, dict[str, Any]]]:
+    return list(before_each_cell())
+
+
+def test_every_equation_has_planted_errors() -> None:
+    labels = set(re.findall(r"^\$\$ \((eq-rnn-[a-z0-9-]+)\)$", CHAPTER.text, re.MULTILINE))
+    assert labels == set(MUTATIONS)
+
+
+@pytest.mark.parametrize("label", MUTATIONS)
+def test_planted_error_is_noticed(label: str, cells: list[tuple[str, dict[str, Any]]]) -> None:
+    for old, new in MUTATIONS[label]:
+        places = [(s, names) for s, names in cells if checks(label, s) and old in s]
+        assert places, f"no cell checks {label} and contains {old!r}"
+        source, names = places[0]
+        with pytest.raises(AssertionError):
+            run(source.replace(old, new, 1), dict(names))
+
+
+@pytest.mark.parametrize(("function", "old", "new"), LIBRARY)
+def test_error_in_the_library_is_noticed(
+    function: str, old: str, new: str, cells: list[tuple[str, dict[str, Any]]]
+) -> None:
+    source, names = next((s, n) for s, n in cells if '"eq-rnn-state"' in s)
+    broken = {**names, "rnn": planted(rnn, function, old, new)}
+    with pytest.raises(AssertionError):
+        run(source, broken)
+
+
+def test_claim_of_equality_can_fail(cells: list[tuple[str, dict[str, Any]]]) -> None:
+    source, names = next((s, n) for s, n in cells if 'claims.check(\n    "C01"' in s)
+    run(source, dict(names))
+    for name, wrong in (("difference", 1e-9), ("parameters_used", lambda T: T)):
+        with pytest.raises(ClaimError):
+            run(source, {**names, name: wrong})
+
+
+def test_numbers_on_paper_stand_in_the_equations() -> None:
+    """The displayed equations and the cell that checks them show the same digits."""
+    for step in (1, 2, 3):
+        equation = CHAPTER.text.split(f"$$ (eq-rnn-tiny-{step})")[0].rsplit("$$", 1)[-1]
+        line = re.search(rf"^    {step}: \((.*)\),$", CHAPTER.text, re.MULTILINE)
+        assert line
+        for number in re.findall(r"-?[\d.]+", line[1]):
+            assert number in equation, f"{number} is not in the equation of step {step}"
+
+
+def test_wrong_models_of_the_switch_are_no_better_than_they_look(
+    cells: list[tuple[str, dict[str, Any]]],
+) -> None:
+    """The tiny network solves the switch because of its weights, not because of the task."""
+    source, names = next((s, n) for s, n in cells if "numbers in the tiny network" in s)
+    run(source, names)
+    p, x, truth = (names[name] for name in ("p", "x", "truth"))
+    right = (rnn.forward(p, x)[0] > 0) == (truth > 0)
+    assert right.all()
+    forgetful = p.copy()
+    forgetful.W_h[...] = 0
+    assert ((rnn.forward(forgetful, x)[0] > 0) == (truth > 0)).mean() < 0.7

@@ -6,6 +6,7 @@ with an error in them. A check that passes on a broken copy is no check.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from types import ModuleType
@@ -21,6 +22,7 @@ from torch import nn
 
 from rnnlib import tiny
 from rnnlib.numpy_nets import gru, lstm, rnn
+from rnnlib.numpy_nets.activations import sigmoid
 from rnnlib.numpy_nets.gradient_check import central_differences, relative_error
 
 KINDS = {"rnn": rnn, "lstm": lstm, "gru after": gru, "gru before": gru}
@@ -370,6 +372,64 @@ def test_copies_share_nothing_and_keep_their_type(kind):
     for name, array in other.items():
         assert not np.shares_memory(array, getattr(p, name))
         assert not getattr(zeros, name).any() and getattr(zeros, name).shape == array.shape
+
+
+@EVERY_KIND
+def test_parameters_that_do_not_fit_are_refused(kind):
+    p = dict(case(kind, *SHAPE)[0].items())
+    for name in p:
+        if name != "b_y":  # its length defines K
+            with pytest.raises(ValueError, match=r"expected shape \("):
+                type(case(kind, *SHAPE)[0])(**{**p, name: p[name][:-1]})
+    with pytest.raises(ValueError, match="without empty axes"):
+        KINDS[kind].initialise(0, 3, 1, seed=0)
+
+
+def test_wrong_arguments_of_the_gated_networks():
+    p, x, initial, dy = case("lstm", *SHAPE)
+    s = lstm.forward(p, x, *initial)[1]
+    raises("c_0", lstm.forward, p, x, initial[0], initial[1][:1])
+    for name in ("c", "i", "f", "g", "o"):
+        wrong = dataclasses.replace(s, **{name: getattr(s, name)[:-1]})
+        raises(name, lstm.backward, p, x, wrong, dy)
+    p, x, initial, dy = case("gru after", *SHAPE)
+    s = gru.forward(p, x, *initial)[1]
+    raises("reset", gru.forward, p, x, initial[0], "later")
+    raises("reset", gru.backward, p, x, dataclasses.replace(s, reset="later"), dy)
+    for name in ("r", "z", "n", "m"):
+        wrong = dataclasses.replace(s, **{name: getattr(s, name)[:-1]})
+        raises(name, gru.backward, p, x, wrong, dy)
+    for x in (np.ones((0, 2, 3)), np.ones((4, 0, 3)), np.ones((4, 3)), np.ones((4, 2, 2))):
+        raises("x", gru.forward, p, x)
+        raises("x", lstm.forward, lstm.initialise(3, 4, 2, seed=0), x)
+        raises("x", rnn.forward, rnn.initialise(3, 4, 2, seed=0), x)
+
+
+def test_sigmoid():
+    a = np.array([-1000.0, -3.0, 0.0, 2.0, 1000.0])
+    with np.errstate(all="raise"):
+        np.testing.assert_allclose(sigmoid(a), torch.sigmoid(torch.tensor(a)), atol=1e-16)
+
+
+def test_central_differences_of_known_functions():
+    a = np.random.default_rng(0).normal(size=(2, 3))
+    kept = a.copy()
+    gradient = central_differences(lambda: float((a**3).sum()), a)
+    np.testing.assert_allclose(gradient, 3 * a**2, rtol=1e-8)
+    np.testing.assert_array_equal(a, kept)
+    coarse = central_differences(lambda: float((a**3).sum()), a, step=0.1)
+    np.testing.assert_allclose(coarse - 3 * a**2, 0.01)  # the error is ε² here
+    for wrong in (a.astype(np.float32), [1.0]):
+        with pytest.raises(TypeError, match="float64"):
+            central_differences(lambda: 0.0, wrong)
+
+
+def test_relative_error_uses_one_scale_for_the_array():
+    assert relative_error(np.array([1.0, 0.0]), np.array([1.0, 1e-3])) == pytest.approx(1e-3)
+    assert relative_error(np.array([3.0]), np.array([4.0])) == 0.25
+    assert relative_error(np.zeros(2), np.zeros(2)) == 0.0
+    with pytest.raises(ValueError, match=r"^measured: "):
+        relative_error(np.zeros(2), np.zeros(3))
 
 
 # --- Errors planted: each must be noticed

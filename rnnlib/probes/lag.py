@@ -74,7 +74,7 @@ def recall_by_lag(model: nn.Module, x: Tensor, longest: int) -> Array:
 
     Raises:
         TypeError: `model` is not a torch module, or `x` is not floating-point.
-        ValueError: the sequences are too short or too few, or do not vary.
+        ValueError: the sequences are too short or too few to fit the reader, or do not vary.
     """
     check_inputs(x)
     check_whole_number("longest", longest, at_least=0)
@@ -89,6 +89,11 @@ def recall_by_lag(model: nn.Module, x: Tensor, longest: int) -> Array:
     targets = np.stack([past[longest - lag : T - lag] for lag in range(longest + 1)], -1)
     fit, score = np.s_[:, : B // 2], np.s_[:, B // 2 :]
     flat_features, flat_targets = _rows(features[fit]), _rows(targets[fit])
+    if len(flat_features) <= flat_features.shape[1]:
+        raise ValueError(
+            f"x: expected more than {flat_features.shape[1]} time steps to fit as many "
+            f"coefficients, got {len(flat_features)}; give more or longer sequences"
+        )
     weights = np.linalg.lstsq(flat_features, flat_targets, rcond=None)[0]  # (K + 1, D lags)
     truth = _rows(targets[score])
     wrong = ((_rows(features[score]) @ weights - truth) ** 2).sum(0)

@@ -186,10 +186,7 @@ def _different(claims: Mapping[str, Claim], found: list[Checked]) -> Iterator[st
 
 
 def _measured_words(claim: Claim, check: Checked) -> list[str]:
-    return [
-        f"{show_number(check.content['values'][name]['value'])} {quantity.unit}".rstrip()
-        for name, quantity in claim.checks.items()
-    ]
+    return [show_number(check.content["values"][name]["value"]) for name in claim.checks]
 
 
 def _summary(claims: Mapping[str, Claim], by_id: Mapping[str, Checked]) -> str:
@@ -228,7 +225,7 @@ def _section(claim: Claim, check: Checked | None) -> str:
         words = zip(claim.checks.values(), _measured_words(claim, check), strict=True)
         for number, (quantity, measured) in enumerate(words):
             begin = "Measured\n: " if number == 0 else "  "
-            text = f"{_markdown(quantity.says)}: **{measured}** (expected: {quantity.expected})"
+            text = f"{_markdown(quantity.says)}: **{measured}** ({quantity.expected})"
             lines.append(f"{begin}* {text}")
         lines.append("")
     if claim.published:

@@ -28,7 +28,9 @@ CLAIM_MEDIA_TYPE = "application/vnd.rnnlib.claim+json"
 
 _REQUIRED = ("id", "kind", "chapter", "common", "careful", "sources")
 _OPTIONAL = ("checks", "verdict", "published", "planned")
-_CHECK_FIELDS = ("low", "high", "unit", "says")
+_TEXTS = ("id", "kind", "chapter", "common", "careful", "verdict", "published")
+
+Keys = tuple[str, ...]
 
 
 class ClaimError(ValueError):
@@ -50,15 +52,16 @@ class Quantity:
 
     @property
     def expected(self) -> str:
-        """The interval in words, for example `between 0.2 and 0.3 nats`."""
-        low, high, unit = show_number(self.low), show_number(self.high), f" {self.unit}".rstrip()
+        """Unit and interval in words, for example `unit: nats; expected: between 0.2 and 0.3`."""
+        low, high = show_number(self.low), show_number(self.high)
+        words = f"between {low} and {high}"
         if self.low == self.high:
-            return f"exactly {low}{unit}"
-        if math.isinf(self.high):
-            return f"at least {low}{unit}"
-        if math.isinf(self.low):
-            return f"at most {high}{unit}"
-        return f"between {low} and {high}{unit}"
+            words = f"exactly {low}"
+        elif math.isinf(self.high):
+            words = f"at least {low}"
+        elif math.isinf(self.low):
+            words = f"at most {high}"
+        return f"unit: {self.unit}; expected: {words}" if self.unit else f"expected: {words}"
 
 
 @dataclass(frozen=True)
@@ -107,17 +110,10 @@ class ClaimResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return what the ledger needs: id, kind, verdict, and every value with its interval."""
-        quantities = {
-            name: {
-                "value": self.values[name],
-                "low": _json_bound(quantity.low),
-                "high": _json_bound(quantity.high),
-                "unit": quantity.unit,
-                "says": quantity.says,
-            }
-            for name, quantity in self.claim.checks.items()
-        }
-        claim = self.claim
+        claim, quantities = self.claim, {}
+        for name, q in claim.checks.items():
+            low, high = (None if math.isinf(end) else end for end in (q.low, q.high))
+            quantities[name] = {"value": self.values[name], "low": low, "high": high}
         return {"id": claim.id, "kind": claim.kind, "verdict": claim.verdict, "values": quantities}
 
 
@@ -146,13 +142,11 @@ def check(claim_id: str, /, **measured: Any) -> ClaimResult:
         raise ClaimError(
             f"{claim_id} has no intervals or no verdict in the ledger yet: fix them first"
         )
-    problems = [
-        f"quantity {name!r} is missing" for name in claim.checks if name not in measured
-    ] + [
-        f"quantity {name!r} is unknown; the ledger names {', '.join(claim.checks)}"
-        for name in measured
-        if name not in claim.checks
-    ]
+    known = ", ".join(claim.checks)
+    problems = [f"quantity {name!r} is missing" for name in claim.checks if name not in measured]
+    for name in measured:
+        if name not in claim.checks:
+            problems.append(f"quantity {name!r} is unknown; the ledger names {known}")
     values = {}
     for name, quantity in claim.checks.items():
         if name not in measured:
@@ -280,116 +274,92 @@ def _problems(entry: Any) -> Iterator[str]:
     if not isinstance(entry, dict):
         yield f"must be a mapping, not {type(entry).__name__}"
         return
-    yield from (f"unknown key {key!r}" for key in entry if key not in _REQUIRED + _OPTIONAL)
-    yield from (f"{key!r} is missing" for key in _REQUIRED if key not in entry)
-    for key in ("id", "kind", "chapter", "common", "careful", "verdict", "published"):
+    yield from _key_problems(entry, _REQUIRED, _OPTIONAL, _TEXTS)
+    kind, verdict, planned = entry.get("kind"), entry.get("verdict"), entry.get("planned", False)
+    checks, sources = entry.get("checks") or {}, entry.get("sources", [])
+    chapter, needed = entry.get("chapter"), kind != "cited" and not planned
+    keys = isinstance(sources, list) and all(isinstance(key, str) and key for key in sources)
+    rules = [
+        (kind in (None, *KINDS), f"kind {kind!r} must be one of {', '.join(KINDS)}"),
+        (
+            verdict in (None, *VERDICTS),
+            f"verdict {verdict!r} must be one of: {'; '.join(VERDICTS)}",
+        ),
+        (
+            chapter is None or re.fullmatch(r"[a-z0-9_]+(/[a-z0-9_]+)?", str(chapter)),
+            f"chapter {chapter!r} must look like recurrence/rnn",
+        ),
+        (keys, f"sources must be a list of bibliography keys, not {sources!r}"),
+        (isinstance(planned, bool), f"planned must be true or false, not {planned!r}"),
+        (
+            isinstance(checks, dict),
+            f"checks must be a mapping from quantity to interval: {checks!r}",
+        ),
+        (not (kind == "cited" and checks), "a cited claim is not measured, so it has no checks"),
+        (kind != "cited" or sources, "a cited claim needs at least one source"),
+        # Of a planned claim, the intervals or the verdict may not be fixed yet.
+        (checks or not needed, "checks are missing (only a planned claim may do without)"),
+        (verdict or not needed, "the verdict is missing (only a planned claim may do without)"),
+    ]
+    yield from (words for holds, words in rules if not holds)
+    for name, bounds in checks.items() if isinstance(checks, dict) else ():
+        yield from (f"{name}: {problem}" for problem in _interval_problems(name, bounds))
+
+
+def _interval_problems(name: Any, bounds: Any) -> Iterator[str]:
+    if not (isinstance(name, str) and name.isidentifier()):
+        yield "a quantity must be a Python name"
+    if not isinstance(bounds, dict):
+        yield "must be a mapping with low, high, unit and says"
+        return
+    yield from _key_problems(bounds, ("low", "high", "says"), ("unit",), ("says",))
+    if not isinstance(bounds.get("unit") or "", str):
+        yield f"'unit' must be a text, not {bounds['unit']!r}"
+    try:
+        low, high = _bound(bounds.get("low", 0)), _bound(bounds.get("high", math.inf))
+    except ValueError as error:
+        yield f"low and high must be numbers, not {error}"
+        return
+    if low > high or low == math.inf or high == -math.inf:
+        yield f"low {low!r} is above high {high!r}, or nothing could lie between"
+    if low == -math.inf and high == math.inf:
+        yield "without a bound on either side the check could not fail"
+
+
+def _key_problems(
+    entry: dict[Any, Any], required: Keys, optional: Keys, texts: Keys
+) -> Iterator[str]:
+    yield from (f"unknown key {key!r}" for key in entry if key not in required + optional)
+    yield from (f"{key!r} is missing" for key in required if key not in entry)
+    for key in texts:
         if key in entry and not (isinstance(entry[key], str) and entry[key].strip()):
             yield f"{key!r} must be a text, not {entry[key]!r}"
-    kind, verdict = entry.get("kind"), entry.get("verdict")
-    checks, sources = entry.get("checks"), entry.get("sources")
-    if isinstance(kind, str) and kind not in KINDS:
-        yield f"kind {kind!r} must be one of {', '.join(KINDS)}"
-    if isinstance(verdict, str) and verdict not in VERDICTS:
-        yield f"verdict {verdict!r} must be one of: {'; '.join(VERDICTS)}"
-    if isinstance(entry.get("chapter"), str) and not re.fullmatch(
-        r"[a-z0-9_]+(/[a-z0-9_]+)?", entry["chapter"]
-    ):
-        yield f"chapter {entry['chapter']!r} must look like recurrence/rnn"
-    if "sources" in entry and not (
-        isinstance(sources, list) and all(isinstance(key, str) and key for key in sources)
-    ):
-        yield f"sources must be a list of bibliography keys, not {sources!r}"
-    if kind == "cited":
-        if checks:
-            yield "a cited claim is not measured, so it has no checks"
-        if not sources:
-            yield "a cited claim needs at least one source"
-    elif not entry.get("planned"):
-        # Only a planned claim may do without: its intervals or its verdict are not fixed yet.
-        if not checks:
-            yield "checks are missing (only a planned claim may do without)"
-        if "verdict" not in entry:
-            yield "the verdict is missing (only a planned claim may do without)"
-    if not isinstance(entry.get("planned", False), bool):
-        yield f"planned must be true or false, not {entry['planned']!r}"
-    if checks is not None:
-        yield from _check_problems(checks)
-
-
-def _check_problems(checks: Any) -> Iterator[str]:
-    if not isinstance(checks, dict):
-        yield f"checks must be a mapping from quantity to interval, not {type(checks).__name__}"
-        return
-    for name, bounds in checks.items():
-        if not (isinstance(name, str) and name.isidentifier()):
-            yield f"quantity {name!r} must be a Python name"
-        if not isinstance(bounds, dict):
-            yield f"quantity {name!r} must be a mapping with low, high, unit and says"
-            continue
-        yield from (f"{name}: unknown key {key!r}" for key in bounds if key not in _CHECK_FIELDS)
-        missing = [key for key in ("low", "high", "says") if key not in bounds]
-        yield from (f"{name}: {key!r} is missing" for key in missing)
-        if "says" in bounds and not (isinstance(bounds["says"], str) and bounds["says"].strip()):
-            yield f"{name}: 'says' must be a text, not {bounds['says']!r}"
-        if not isinstance(bounds.get("unit") or "", str):
-            yield f"{name}: 'unit' must be a text, not {bounds['unit']!r}"
-        ends = {}
-        for end in ("low", "high"):
-            if end in bounds:
-                try:
-                    ends[end] = _bound(bounds[end])
-                except ValueError:
-                    yield f"{name}: {end} must be a number, not {bounds[end]!r}"
-        if len(ends) == 2:
-            if ends["low"] > ends["high"]:
-                yield f"{name}: low {ends['low']!r} is above high {ends['high']!r}"
-            if ends["low"] == ends["high"] and math.isinf(ends["low"]):
-                yield f"{name}: both ends are {ends['low']}, so nothing could lie between"
-            if ends["low"] == -math.inf and ends["high"] == math.inf:
-                yield f"{name}: without a bound on either side the check could not fail"
 
 
 def _bound(value: Any) -> float:
     # YAML 1.1 reads 1e-6 (no decimal point) as a text, so a text that spells a number counts.
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError
-    number = float(value)
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
     if math.isnan(number):
-        raise ValueError
+        raise ValueError(repr(value))
     return number
 
 
 def _claim(entry: Mapping[str, Any]) -> Claim:
+    def words(text: str | None) -> str:
+        return " ".join((text or "").split())
+
     checks = {
         name: Quantity(
-            name,
-            _bound(bounds["low"]),
-            _bound(bounds["high"]),
-            bounds.get("unit") or "",
-            " ".join(bounds["says"].split()),
+            name, _bound(q["low"]), _bound(q["high"]), words(q.get("unit")), words(q["says"])
         )
-        for name, bounds in (entry.get("checks") or {}).items()
+        for name, q in (entry.get("checks") or {}).items()
     }
-    texts = {
-        key: " ".join(entry[key].split())
-        for key in ("common", "careful", "published")
-        if key in entry
-    }
-    return Claim(
-        id=entry["id"],
-        kind=entry["kind"],
-        chapter=entry["chapter"],
-        sources=tuple(entry["sources"]),
-        checks=checks,
-        verdict=entry.get("verdict"),
-        planned=entry.get("planned", False),
-        **texts,
-    )
-
-
-def _json_bound(bound: float) -> float | None:
-    """JSON has no infinity: no bound is null."""
-    return None if math.isinf(bound) else bound
+    texts = {key: words(entry[key]) for key in _TEXTS if key in entry}
+    planned = entry.get("planned", False)
+    return Claim(**texts, sources=tuple(entry["sources"]), checks=checks, planned=planned)
 
 
 def _box(claim: Claim, values: Mapping[str, float] | None) -> str:
@@ -409,12 +379,9 @@ def _box(claim: Claim, values: Mapping[str, float] | None) -> str:
     if values is not None:
         lines.append('<ul class="claim-values">')
         for name, quantity in claim.checks.items():
-            measured = f"{show_number(values[name])} {quantity.unit}".rstrip()
-            lines.append(
-                f'<li>{_inline(quantity.says)}: <span class="measured">{html.escape(measured)}'
-                f'</span> <span class="claim-expected">(expected: '
-                f"{html.escape(quantity.expected)})</span></li>"
-            )
+            measured = f'<span class="measured">{show_number(values[name])}</span>'
+            expected = f'<span class="claim-expected">({html.escape(quantity.expected)})</span>'
+            lines.append(f"<li>{_inline(quantity.says)}: {measured} {expected}</li>")
         lines.append("</ul>")
     if claim.published:
         lines.append(_line("Published", claim.published))

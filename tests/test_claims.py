@@ -139,8 +139,9 @@ def test_unknown_cited_and_open_claims_cannot_be_checked(ledger: Path) -> None:
 def test_the_box_shows_claim_values_and_intervals(ledger: Path) -> None:
     box = claims.check("C90", difference=1.5e-15, ratio=2.34567)._repr_html_()
     assert '<span class="measured">1.5 × 10⁻¹⁵</span>' in box
-    assert '<span class="measured">2.346 times</span>' in box
-    assert "between 0 and 1 × 10⁻¹²" in box and "at least 0.5 times" in box
+    assert '<span class="measured">2.346</span>' in box
+    assert "(expected: between 0 and 1 × 10⁻¹²)" in box
+    assert "(unit: times; expected: at least 0.5)" in box
     assert "Claim C90" in box and "Verdict: holds with conditions" in box
     assert "&lt;independent&gt;" in box and "<code>T</code>" in box and "(elman1990)" in box
     assert r"\(T\)" in box and "<em>larger</em>" in box and "(cho2014properties); a * b * c" in box
@@ -172,11 +173,27 @@ def test_a_cited_claim_is_shown_without_pretence(ledger: Path) -> None:
         ({"checks": {"x": {"low": 0, "says": "x"}}}, "C90: x: 'high' is missing"),
         ({"checks": {"x": {"low": 0, "high": 1}}}, "C90: x: 'says' is missing"),
         ({"checks": {"x": {"low": 0, "high": 1, "says": "x", "max": 1}}}, "x: unknown key 'max'"),
-        ({"checks": {"x": {"low": True, "high": 1, "says": "x"}}}, "x: low must be a number"),
-        ({"checks": {"x": {"low": "few", "high": 1, "says": "x"}}}, "x: low must be a number"),
-        ({"checks": {"x": {"low": 0, "high": math.nan, "says": "x"}}}, "high must be a number"),
+        (
+            {"checks": {"x": {"low": True, "high": 1, "says": "x"}}},
+            "x: low and high must be numbers",
+        ),
+        (
+            {"checks": {"x": {"low": "few", "high": 1, "says": "x"}}},
+            "x: low and high must be numbers",
+        ),
+        (
+            {"checks": {"x": {"low": 0, "high": math.nan, "says": "x"}}},
+            "low and high must be numbers",
+        ),
+        ({"checks": {"x": {"low": math.inf, "high": math.inf, "says": "x"}}}, "nothing could lie"),
+        ({"checks": {"x": {"low": 0, "high": 1, "says": "x", "unit": 3}}}, "'unit' must be a text"),
+        ({"checks": {"x": 3}}, "x: must be a mapping with low, high"),
+        ({"kind": "cited", "checks": None, "sources": []}, "needs at least one source"),
         ({"checks": {"x": {"low": -math.inf, "high": math.inf, "says": "x"}}}, "could not fail"),
-        ({"checks": {"not a name": {"low": 0, "high": 1, "says": "x"}}}, "must be a Python name"),
+        (
+            {"checks": {"not a name": {"low": 0, "high": 1, "says": "x"}}},
+            "not a name: a quantity must be a Python name",
+        ),
         ({"checks": [1]}, "C90: checks must be a mapping"),
         ({"id": "C91"}, "C91: the id is used twice"),
         ({"id": 90}, "entry 1: 'id' must be a text"),

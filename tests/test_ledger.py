@@ -66,7 +66,7 @@ def notebooks(entries: dict[str, claims.Claim]) -> dict[str, nbformat.NotebookNo
 
 def test_the_page_shows_values_verdicts_and_sources(notebooks, entries) -> None:
     page = ledger.page(notebooks)
-    assert "loss of W\\_h: **1.235 nats** (expected: between 0.5 and 2 nats)" in page
+    assert "loss of W\\_h: **1.235** (unit: nats; expected: between 0.5 and 2)" in page
     assert "**7 × 10⁷** (expected: at least 1)" in page
     assert "{cite}`elman1990,le2015`" in page and "17.82 BLEU {cite}`bahdanau2015`" in page
     assert "`h`, a \\<part> {cite}`elman1990`, and $h_t$ {cite}`pascanu2013,le2015`" in page
@@ -134,7 +134,7 @@ def test_a_claim_checked_twice_elsewhere_or_never_is_a_problem(notebooks, entrie
         ),
         (
             lambda data: data[claims.CLAIM_MEDIA_TYPE]["values"]["loss"].update(value=1.3),
-            "shows 1.235 nats, 7 × 10⁷, which is not what it measured",
+            "shows 1.235, 7 × 10⁷, which is not what it measured",
         ),
         (
             lambda data: data[claims.CLAIM_MEDIA_TYPE]["values"]["loss"].update(value=9),
@@ -142,7 +142,7 @@ def test_a_claim_checked_twice_elsewhere_or_never_is_a_problem(notebooks, entrie
         ),
         (
             lambda data: data.update({"text/html": data["text/html"].replace("1.235", "1.2")}),
-            "shows 1.2 nats",
+            "shows 1.2, 7",
         ),
     ],
 )
@@ -191,7 +191,7 @@ def test_the_page_is_valid_markdown(notebooks, entries) -> None:
         "Sources",
     ]
     assert [item.astext() for item in sections[0].findall(nodes.list_item)] == [
-        "loss of W_h: 1.235 nats (expected: between 0.5 and 2 nats)",
+        "loss of W_h: 1.235 (unit: nats; expected: between 0.5 and 2)",
         "how much larger: 7 × 10⁷ (expected: at least 1)",
     ]
     assert not list(document.findall(nodes.system_message))

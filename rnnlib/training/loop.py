@@ -124,7 +124,12 @@ def train(
         CheckpointError: The checkpoint cannot be written, or does not fit this model.
         ValueError, TypeError: An argument does not fit; the message names it.
     """
-    _check_arguments(updates, evaluate_every, checkpoint_every, clip, patience, schedule)
+    _check_counts(updates=updates, evaluate_every=evaluate_every, checkpoint_every=checkpoint_every)
+    _check_counts(patience=1 if patience is None else patience)
+    if clip is not None and not 0 < clip < math.inf:
+        raise ValueError(f"clip must be a positive number, not {clip!r}")
+    if isinstance(schedule, ReduceLROnPlateau):
+        raise TypeError("schedule must step once an update, which ReduceLROnPlateau does not")
     if (stop_when or patience) and evaluate is None:
         raise ValueError("stop_when and patience need evaluate")
     if resume and checkpoint is None:
@@ -146,10 +151,7 @@ def train(
             if evaluate is not None and (last or history.step % evaluate_every == 0):
                 figures = _evaluate(model, evaluate)
                 history.evaluations.append({"step": history.step, **figures})
-                if (
-                    patience is not None
-                    and run.evaluations_since_best(figures, monitor) >= patience
-                ):
+                if patience and run.evaluations_since_best(figures, monitor) >= patience:
                     history.stopped = "no improvement"
                 if stop_when is not None and stop_when(figures):
                     history.stopped = "solved"
@@ -398,27 +400,7 @@ def _evaluate(
     return {name: float(value) for name, value in named.items()}
 
 
-def _check_arguments(
-    updates: int,
-    evaluate_every: int,
-    checkpoint_every: int,
-    clip: float | None,
-    patience: int | None,
-    schedule: LRScheduler | None,
-) -> None:
-    counts = {
-        "updates": updates,
-        "evaluate_every": evaluate_every,
-        "checkpoint_every": checkpoint_every,
-    }
-    if patience is not None:
-        counts["patience"] = patience
+def _check_counts(**counts: int) -> None:
     for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be a positive integer, not {value!r}")
-    if clip is not None and not (math.isfinite(clip) and clip > 0):
-        raise ValueError(f"clip must be a positive number, not {clip!r}")
-    if isinstance(schedule, ReduceLROnPlateau):
-        raise TypeError(
-            "schedule must not be ReduceLROnPlateau: it steps once an update, not a plateau"
-        )

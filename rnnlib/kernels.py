@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
+from torch.nn import functional as F
 
 Sizes = Sequence[int]
 Gradients = tuple[Tensor | None, ...]
@@ -201,7 +202,8 @@ class _RNN(_Kernel):
     def first_derivative(ctx: Any, d_hs: Tensor, d_last: Tensor) -> Gradients:
         x, h0, W_ih, W_hh, _, _, hs = ctx.saved_tensors
         sizes = ctx.sizes
-        slope = 1 - hs * hs if ctx.nonlinearity == "tanh" else (hs > 0).to(hs.dtype)
+        tanh = ctx.nonlinearity == "tanh"
+        slope = _one_minus_square(hs) if tanh else (hs > 0).to(hs.dtype)
         d_a, d_h0 = _copy(d_hs), torch.zeros_like(h0)
         steps = d_a.split(sizes)  # dL/dh_t, until slope_t turns it into dL/da_t
         _add_last(steps, d_last, sizes)
@@ -237,44 +239,47 @@ class _GRU(_Kernel):
         replay: Replay | None,
     ) -> tuple[Tensor, Tensor]:
         H = W_hh.shape[1]
-        gates = _product(x, W_ih, b_ih)  # (N, 3H): r, z, n, completed step by step
-        products = gates.new_empty(gates.shape)  # (N, 3H): W_hh h_{t-1} + b_hh
-        hs = gates.new_empty(len(gates), H)
-        steps, W = hs.split(sizes), W_hh.T.contiguous()
-        bias = W.new_zeros(3 * H) if b_hh is None else b_hh
+        # The recurrent biases of r and z join the input product; that of n belongs inside r * (..).
+        b_rz = None if b_hh is None else F.pad(b_hh[: 2 * H], (0, H))
+        gates = _product(x, W_ih, b_ih, b_rz)  # (N, 3H): r, z, n, completed step by step
+        q = gates.new_zeros(len(x), H)  # W_hn h_{t-1} + b_hn, likewise
+        if b_hh is not None:
+            q += b_hh[2 * H :]
+        hs = torch.empty_like(q)
+        steps, W = hs.split(sizes), W_hh.T
+        W_rz, W_n = W[:, : 2 * H].contiguous(), W[:, 2 * H :].contiguous()
         walk = zip(
             _before(h0, steps, sizes),
             steps,
-            products.split(sizes),
-            products[:, : 2 * H].split(sizes),
-            products[:, 2 * H :].split(sizes),
+            q.split(sizes),
             gates[:, : 2 * H].split(sizes),
-            gates[:, :H].split(sizes),
-            gates[:, H : 2 * H].split(sizes),
-            gates[:, 2 * H :].split(sizes),
+            *(gate.split(sizes) for gate in gates.chunk(3, dim=1)),
             strict=True,
         )
-        for h, h_next, q, q_rz, q_n, rz, r, z, n in walk:
-            torch.addmm(bias, h, W, out=q)
-            rz.add_(q_rz).sigmoid_()
-            n.addcmul_(r, q_n).tanh_()
+        for h, h_next, q_t, r_and_z, r, z, n in walk:
+            r_and_z.addmm_(h, W_rz).sigmoid_()
+            n.addcmul_(r, q_t.addmm_(h, W_n)).tanh_()
             torch.lerp(n, h, z, out=h_next)  # (1 - z) * n + z * h
         ctx.inputs, ctx.sizes, ctx.replay = 6, sizes, replay
-        q_n = products[:, 2 * H :]
-        ctx.save_for_backward(x, h0, W_ih, W_hh, b_ih, b_hh, gates, q_n, hs)
+        ctx.save_for_backward(x, h0, W_ih, W_hh, b_ih, b_hh, gates, q, hs)
         return hs, _last(steps, sizes)
 
     @staticmethod
     def first_derivative(ctx: Any, d_hs: Tensor, d_last: Tensor) -> Gradients:
-        x, h0, W_ih, W_hh, _, _, gates, q_n, hs = ctx.saved_tensors
+        x, h0, W_ih, W_hh, _, b_hh, gates, q, hs = ctx.saved_tensors
         sizes, H = ctx.sizes, h0.shape[1]
         r, z, n = gates.chunk(3, dim=1)
         previous = _previous(h0, hs, sizes)
-        n_slope = (1 - z) * (1 - n * n)  # da_n / dh
-        # Each step multiplies these by dL/dh_t, which makes them dL/dq_t for q = W_hh h + b_hh.
-        d_q = torch.cat(
-            (n_slope * q_n * r * (1 - r), (previous - n) * z * (1 - z), n_slope * r), dim=1
-        )
+        n_slope = _one_minus_square(n)
+        n_slope.addcmul_(n_slope, z, value=-1)  # (1 - n²)(1 - z): what dL/dh_t is to dL/da_n
+        # Gradient of the recurrent products W_hh h_{t-1} + b_hh, first without its factor dL/dh_t,
+        # which each step multiplies in.
+        d_q = torch.empty_like(gates)
+        d_r, d_z, d_n = d_q.chunk(3, dim=1)
+        torch.mul(n_slope, r, out=d_n)
+        torch.mul(d_n, torch.addcmul(q, q, r, value=-1), out=d_r)  # q r (1 - r) n_slope
+        torch.sub(previous, n, out=d_z).mul_(z)
+        d_z.addcmul_(d_z, z, value=-1)  # (h_{t-1} - n) z (1 - z)
         d_h, d_h0 = _copy(d_hs), torch.zeros_like(h0)
         steps = d_h.split(sizes)
         _add_last(steps, d_last, sizes)
@@ -290,14 +295,17 @@ class _GRU(_Kernel):
         for d, d_row, d_q_blocks, d_q_t, z_t, d_before in reversed([*walk]):
             d_q_blocks.mul_(d_row)
             d_before.addcmul_(d, z_t).addmm_(d_q_t, W_hh)
-        d_a = torch.cat((d_q[:, : 2 * H], n_slope.mul_(d_h)), dim=1)
+        d_W_hh = d_q.T @ previous
+        d_b_hh = None if b_hh is None else d_q.sum(0)
+        torch.mul(n_slope, d_h, out=d_n)  # the input's part of a_n is outside r * (...)
+        d_a = d_q
         return (
             d_a @ W_ih if ctx.needs_input_grad[0] else None,
             d_h0,
             d_a.T @ x,
-            d_q.T @ previous,
+            d_W_hh,
             d_a.sum(0) if ctx.needs_input_grad[4] else None,
-            d_q.sum(0) if ctx.needs_input_grad[5] else None,
+            d_b_hh,
         )
 
     @staticmethod
@@ -443,6 +451,10 @@ def _product(x: Tensor, W: Tensor, *biases: Tensor | None) -> Tensor:
     """W x + b for every time step at once, (N, D) -> (N, H), in memory of its own."""
     given = [b for b in biases if b is not None]
     return torch.addmm(sum(given[1:], given[0]), x, W.T) if given else x @ W.T
+
+
+def _one_minus_square(h: Tensor) -> Tensor:
+    return torch.addcmul(h.new_ones(()), h, h, value=-1)  # one pass over memory, not two
 
 
 def _before(first: Tensor, steps: Sequence[Tensor], sizes: Sizes) -> list[Tensor]:

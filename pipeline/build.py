@@ -57,8 +57,9 @@ def build(*, strict: bool = False, runs: list[Run] | None = None) -> Path:
             return SITE
         before = _fill_cache(runs)
         stage(runs)
-        _sphinx()
+        finished = _sphinx()
         _check_nothing_was_executed(before)
+        _check_clean(finished)
         (NEXT / "_build" / "html" / STAMP).write_text(state)
         _swap()
     return SITE
@@ -113,7 +114,7 @@ def _check_nothing_was_executed(before: set[str]) -> None:
         )
 
 
-def _sphinx() -> None:
+def _sphinx() -> subprocess.CompletedProcess[str]:
     shutil.rmtree(NEXT, ignore_errors=True)
     say("building the pages")
     jupyter_book = "from jupyter_book.cli.main import main; main()"
@@ -121,7 +122,7 @@ def _sphinx() -> None:
     command += ["--path-output", str(NEXT), "-W", "-n", "--keep-going"]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, **execute.KERNEL_ENVIRONMENT, "PYTHONPATH": path}
-    finished = subprocess.run(
+    return subprocess.run(
         command,
         cwd=ROOT,
         env=environment,
@@ -130,6 +131,10 @@ def _sphinx() -> None:
         text=True,
         timeout=BUILD_SECONDS,
     )
+
+
+def _check_clean(finished: subprocess.CompletedProcess[str]) -> None:
+    """Refuse a build that failed or gave a warning, also where its exit code says nothing."""
     log = re.sub(r"\x1b\[[0-9;]*m", "", finished.stdout)
     (BUILD / "build.log").write_text(log, encoding="utf8")
     warnings = [

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import defaultdict, deque
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import nbformat
@@ -94,18 +94,18 @@ def sanitize(text: str) -> str:
 def with_expected_outputs(chapter: Chapter) -> NotebookNode:
     """Return a chapter's code with the outputs that its reference expects of it.
 
-    A cell that the reference does not know keeps no execution count, which tells nbval to run it
-    without a comparison; `problems` reports such a cell.
+    An edited cell is compared with the outputs it had before the edit. A new cell keeps no
+    execution count, which tells nbval to run it without a comparison; `problems` reports both.
     """
     notebook = chapter.notebook()
     notebook.cells = code_cells(notebook)
     notebook.metadata = nbformat.from_dict({"kernelspec": notebook.metadata["kernelspec"]})
-    known: defaultdict[str, deque[NotebookNode]] = defaultdict(deque)
-    for cell in code_cells(read(chapter) or nbformat.v4.new_notebook()):
-        known[cell.source].append(cell)
-    for cell in notebook.cells:
-        if known[cell.source]:
-            expected = known[cell.source].popleft()
+    known = code_cells(read(chapter) or nbformat.v4.new_notebook())
+    before, after = ([cell.source for cell in cells] for cells in (known, notebook.cells))
+    matcher = SequenceMatcher(None, before, after, autojunk=False)
+    for _, old_start, old_end, new_start, new_end in matcher.get_opcodes():
+        for old, new in zip(range(old_start, old_end), range(new_start, new_end), strict=False):
+            cell, expected = notebook.cells[new], known[old]
             cell.outputs, cell.execution_count = expected.outputs, expected.execution_count
     return notebook
 

@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help environment book serve test nbval references experiments weights timings \
-	lint format types links lock clean clean-all check-machine check-packages
+	lint format types links lock publish clean clean-all check-machine check-packages
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,10 +35,12 @@ references: environment check-packages ## run changed chapters and store their o
 	@$(RUN) -m pipeline.execute --references
 
 experiments: environment check-packages ## run the recorded experiments whose code or data changed
-	@$(RUN) -m pipeline.records experiments
+	@$(RUN) -m pipeline.records experiments $(if $(AGAIN),--force)
 
 weights: environment check-packages ## train the weight files whose code or data changed
-	@$(RUN) -m pipeline.records weights
+	@$(RUN) -m pipeline.records weights $(if $(AGAIN),--force)
+
+# AGAIN=1 makes the two targets above run also what is up to date.
 
 timings: environment ## show seconds and memory of every chapter's last run
 	@$(RUN) -m pipeline.timings
@@ -56,6 +58,9 @@ types: environment ## check types
 
 links: book ## check the links between the pages
 	@$(RUN) -m pipeline.site.links _build/html
+
+publish: book ## push the built site to the branch that GitHub Pages serves
+	@$(RUN) -m pipeline.publish
 
 lock: ## write requirements.lock from the newest versions that requirements.txt allows
 	@$(PYTHON) pipeline/doctor.py machine

@@ -66,11 +66,7 @@ def locked_versions(root=ROOT):  # type: ignore[no-untyped-def]
 
 
 def package_fault(root=ROOT):  # type: ignore[no-untyped-def]
-    """Return which installed package is missing or differs from the lock file, or None.
-
-    With BOOK_ANY_VERSIONS=1, which the weekly run with the newest versions sets, only missing
-    packages count.
-    """
+    """Return which installed package is missing or differs from the lock file, or None."""
     from importlib.metadata import PackageNotFoundError, version
 
     wrong = []
@@ -80,7 +76,7 @@ def package_fault(root=ROOT):  # type: ignore[no-untyped-def]
         except PackageNotFoundError:
             wrong.append(f"{name} is missing")
             continue
-        if found != wanted and not os.environ.get("BOOK_ANY_VERSIONS"):
+        if found != wanted:
             wrong.append(f"{name} is {found} instead of {wanted}")
     if not wrong:
         return None

@@ -114,7 +114,12 @@ def collected(runs: Iterable[tuple[Chapter, NotebookNode]]) -> str:
             parts.append(f"{{ref}}`Where the chapter answers this <{question.label}>`")
     if not parts:
         return "No chapter has a question yet."
-    return "\n\n".join([f"{count} questions, {marks} marks.", *parts])
+    total = f"{_counted(count, 'question')}, {_counted(marks, 'mark')}."
+    return "\n\n".join([total, *parts])
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _with_values(question: Question, values: dict[str, str]) -> str:

@@ -99,10 +99,10 @@ def notebook_path(docname: str) -> str:
 
 
 def apply_settings(app: Sphinx, config: Config) -> None:
-    """Fill in what `_config.yml` leaves open."""
+    """Give the theme and the extensions their options; `_config.yml` keeps the addresses."""
     values: dict[str, Any] = vars(config)
-    for key, value in THEME_OPTIONS.items():
-        config.html_theme_options.setdefault(key, value)
+    # Not setdefault: Jupyter Book writes defaults of its own into the options.
+    config.html_theme_options.update(THEME_OPTIONS)
     site = addresses(config.html_theme_options.get("repository_url", ""), config.html_baseurl).site
     values["html_baseurl"] = site
     values["ogp_site_url"] = site
@@ -112,7 +112,8 @@ def apply_settings(app: Sphinx, config: Config) -> None:
     values["sitemap_show_lastmod"] = False
     values["language"] = "en"
     values["html_copy_source"] = True
-    values["togglebutton_open_on_print"] = True
+    # A claim's machine-readable twin is for the ledger, not for the page.
+    config.suppress_warnings.append("mystnb.unknown_mime_type")
     config.html_context.setdefault("default_mode", "auto")
     static = Path(app.srcdir) / "book" / "_static"
     for folder in (HERE / "assets", static):

@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help environment book serve test nbval references experiments weights timings \
-	lint format types links lock publish clean clean-all check-machine check-packages
+	lint format types links picture lock publish clean clean-all check-machine check-packages
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ types: environment ## check types
 
 links: book ## check the links between the pages
 	@$(RUN) -m pipeline.site.links _build/html
+
+picture: book ## take the picture of a page that README.md shows (needs a browser)
+	@$(RUN) -m pipeline.site.browser _build/html book/recurrence/rnn.html --picture docs/page.png
 
 publish: book ## push the built site to the branch that GitHub Pages serves
 	@$(RUN) -m pipeline.publish

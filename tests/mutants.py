@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from types import FunctionType, ModuleType
 
 OTHER_OPERATOR = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Div: ast.Mult}
-OTHER_OPERATOR |= {ast.Pow: ast.Mult, ast.MatMult: ast.Add}
+OTHER_OPERATOR |= {ast.Pow: ast.Mult, ast.MatMult: ast.Add, ast.FloorDiv: ast.Mult}
 OTHER_COMPARISON = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
 OTHER_COMPARISON |= {ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
 
@@ -53,7 +53,8 @@ def mutants(module: ModuleType, function: str) -> Iterator[tuple[str, ModuleType
         node.number = number
     for node, replacement in _changes(tree):
         mutated = _Replace(node.number, replacement).visit(copy.deepcopy(tree))
-        line = ast.unparse(next(s for s in ast.walk(tree) if _holds(s, node))).splitlines()[0]
+        statement = next((s for s in ast.walk(tree) if _holds(s, node)), tree)
+        line = ast.unparse(statement).splitlines()[0]
         text = f"in {line}: {ast.unparse(node)} -> {ast.unparse(replacement)}"
         yield text, variant(module, mutated)
 

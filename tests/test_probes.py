@@ -119,6 +119,10 @@ def test_gradient_by_lag_refuses_what_it_cannot_measure():
         probes.gradient_by_lag(nn.RNN(1, 1), torch.ones(3, 1, 1, dtype=torch.long))
     with pytest.raises(TypeError, match=r"^model: .*got function"):
         probes.gradient_by_lag(lambda x: x, noise(3, 1, 1))
+    model = nn.RNN(1, 1).double()
+    model.forward = lambda x: (x[-1], None)
+    with pytest.raises(ValueError, match=r"^model: expected outputs \(T, B, K\)"):
+        probes.gradient_by_lag(model, noise(3, 1, 1))
     with pytest.raises(ValueError, match=r"^model: .*batch_first"):
         probes.gradient_by_lag(nn.RNN(1, 1, batch_first=True), noise(3, 1, 1))
     for shape in [(3, 1), (0, 1, 1)]:
@@ -143,9 +147,15 @@ class Delays(nn.Module):
 
 
 def test_recall_finds_what_is_there_and_nothing_else():
-    recall = probes.recall_by_lag(Delays(0, 2), noise(60, 80, 2), longest=4)
+    recall = probes.recall_by_lag(Delays(0, 2), noise(60, 80, 2).float(), longest=4)
+    assert recall.shape == (5,) and recall.dtype == np.float64
     np.testing.assert_allclose(recall[[0, 2]], 1.0, atol=1e-12)
     assert np.abs(recall[[1, 3, 4]]).max() < 0.02
+
+
+def test_recall_of_the_present_alone_and_of_small_inputs():
+    recall = probes.recall_by_lag(Delays(0), 1e-3 * noise(9, 8, 1), longest=0)
+    np.testing.assert_allclose(recall, [1.0])
 
 
 def test_recall_of_a_mixture_is_its_share_of_variance():
@@ -171,6 +181,8 @@ def test_recall_refusals():
         probes.recall_by_lag(Delays(0), noise(5, 2, 1), -1)
     with pytest.raises(ValueError, match=r"^x: expected more than 3 time steps"):
         probes.recall_by_lag(Delays(0, 1), noise(4, 2, 1), 1)
+    with pytest.raises(TypeError, match=r"^x: "):
+        probes.recall_by_lag(Delays(0), torch.ones(5, 2, 1, dtype=torch.long), 1)
     with pytest.raises(ValueError, match="inputs that vary"):
         probes.recall_by_lag(Delays(0), torch.ones(5, 2, 1), 1)
 
@@ -180,12 +192,14 @@ def test_memory_horizon():
     assert probes.memory_horizon(curve, 0.5) == 1
     assert probes.memory_horizon(curve, 0.1) == 3
     assert probes.memory_horizon(curve) == 4
-    assert probes.memory_horizon(np.array([1.0])) == 0
+    assert probes.memory_horizon(curve, 1.0) == 0
+    assert probes.memory_horizon([1.0]) == 0
     for wrong in ([0.0, 1.0], [], [1.0, np.nan]):
         with pytest.raises(ValueError, match=r"^norms: "):
             probes.memory_horizon(np.array(wrong))
-    with pytest.raises(ValueError, match=r"^fraction: "):
-        probes.memory_horizon(curve, 0.0)
+    for wrong in (0.0, 1.5):
+        with pytest.raises(ValueError, match=r"^fraction: "):
+            probes.memory_horizon(curve, wrong)
 
 
 # --- Jacobians

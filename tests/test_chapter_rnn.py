@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from mutants import planted
 
+from experiments import character_rnn, state_recall
 from pipeline.chapters import BOOK, Chapter, code_cells, tags
 from rnnlib.claims import ClaimError
 from rnnlib.numpy_nets import rnn
@@ -181,3 +184,70 @@ def test_wrong_models_of_the_switch_are_no_better_than_they_look(
     forgetful = p.copy()
     forgetful.W_h[...] = 0
     assert ((rnn.forward(forgetful, x)[0] > 0) == (truth > 0)).mean() < 0.7
+
+
+@pytest.fixture(scope="module")
+def texts() -> character_rnn.Texts:
+    return character_rnn.load_texts()
+
+
+@pytest.fixture
+def ignorant(texts: character_rnn.Texts) -> character_rnn.CharacterModel:
+    """A model that gives every character the same score."""
+    model = character_rnn.CharacterModel(texts.vocabulary.size, E=4, H=8)
+    torch.nn.init.zeros_(model.readout.weight)
+    torch.nn.init.zeros_(model.readout.bias)
+    return model
+
+
+def test_measures_of_an_ignorant_model(
+    texts: character_rnn.Texts, ignorant: character_rnn.CharacterModel
+) -> None:
+    uniform = np.log2(texts.vocabulary.size)
+    ids = texts.test[:3001]
+    assert character_rnn.bits_per_character(ignorant, ids) == pytest.approx(uniform, rel=1e-6)
+    by_context = character_rnn.bits_by_context(ignorant, ids, (1, 5), targets=50)
+    assert by_context == pytest.approx([uniform, uniform], rel=1e-6)
+
+
+def test_context_and_dropped_state_matter(texts: character_rnn.Texts) -> None:
+    torch.manual_seed(0)
+    model = character_rnn.CharacterModel(texts.vocabulary.size, E=4, H=8)
+    kept, dropped = (
+        character_rnn.bits_per_character(model, texts.test[:3001], drop_state=drop)
+        for drop in (False, True)
+    )
+    assert kept != dropped
+    ids = texts.test[:100]
+    with torch.no_grad():
+        scores, _ = model(ids[:99, None])  # (99, 1, V): all of the past, ever longer
+    nats = torch.nn.functional.cross_entropy(scores[-1], ids[-1:]).item()
+    (bits,) = character_rnn.bits_by_context(model, ids, (99,), targets=1)
+    assert bits == pytest.approx(nats / np.log(2), rel=1e-5)
+
+
+def test_read_out_finds_what_is_there_and_nothing_else() -> None:
+    """States that hold the last three characters give those away, and no older one."""
+    ids = torch.randint(4, (300, 8), generator=torch.Generator().manual_seed(0))
+    one_hot = torch.nn.functional.one_hot(ids, 4).float()  # (T, B, 4)
+    past = [torch.roll(one_hot, shift, dims=0) for shift in range(3)]
+    h = torch.cat(past, dim=2)  # (T, B, 12): the characters of lags 0, 1 and 2
+    for lag, low, high in ((0, 1, 1), (2, 1, 1), (3, 0.1, 0.4)):
+        states, characters = state_recall.pairs(ids[:200], h[:200], lag)
+        readout = state_recall.fit_readout(states, characters, V=4)
+        states, characters = state_recall.pairs(ids[200:], h[200:], lag)
+        share = float((readout(states).argmax(1) == characters).double().mean())
+        assert low <= share <= high, f"lag {lag}: {share}"
+
+
+def test_distance_forgets_at_the_rate_of_the_recurrent_weights(texts: character_rnn.Texts) -> None:
+    """In a linear regime with W_h = 0.8, two states approach each other by 0.8 a step."""
+    model = character_rnn.CharacterModel(texts.vocabulary.size, E=4, H=8)
+    with torch.no_grad():
+        model.embedding.weight.mul_(1e-6)
+        model.rnn.weight_hh_l0.copy_(0.8 * torch.eye(8))
+        model.rnn.bias_ih_l0.zero_()
+        model.rnn.bias_hh_l0.zero_()
+    apart = state_recall.distances(model, texts.test)
+    expected = [0.8**steps for steps in state_recall.COMMON]
+    assert apart == pytest.approx(expected, rel=1e-3)

@@ -43,7 +43,7 @@ def _hidden() -> None:
 class Net:
     """A network."""
 
-    def __init__(self, input_size: int, hidden_size: int, *, a_very_long_name_of_an_option_indeed: bool = True):
+    def __init__(self, input_size: int, hidden_size: int, *, a_long_name_for_an_option: int = 10):
         pass
 
     def step(self, x: float) -> float:

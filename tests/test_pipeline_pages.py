@@ -43,7 +43,7 @@ def _hidden() -> None:
 class Net:
     """A network."""
 
-    def __init__(self, input_size: int, hidden_size: int, *, a_long_name_for_an_option: int = 10):
+    def __init__(self, input_size: int, hidden_size: int, *, nonlinearity: str = 'a long default'):
         pass
 
     def step(self, x: float) -> float:

@@ -133,7 +133,7 @@ class _RecurrentLayer(torch.nn.RNNBase):
         x = input.data if isinstance(input, PackedSequence) else input
         if torch.jit.is_tracing() or torch.compiler.is_compiling():
             return "library"
-        if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        if x.device.type != "cpu" or _autocast(x.device):
             return "library"
         return "fused" if self._fused_is_faster(x.dtype) else "library"
 
@@ -165,7 +165,7 @@ class _RecurrentLayer(torch.nn.RNNBase):
             checks.not_empty("input", input, 1 if batch and self.batch_first else 0)
             rows = input
         # Under autocast, torch casts by itself.
-        like = None if torch.is_autocast_enabled(rows.device.type) else weight
+        like = None if _autocast(rows.device) else weight
         if like is not None:
             checks.same_kind("input", rows, like)
         if hx is None:
@@ -250,9 +250,15 @@ class _RecurrentLayer(torch.nn.RNNBase):
 
         # "auto" promises whatever torch.nn does, and that includes second derivatives.
         twice = replay if self.backend == "auto" else None
-        with torch.autocast(rows.device.type, enabled=False):
-            cast = [tensor.to(weights[0].dtype) for tensor in (rows, *states)]
-            output, *last = self._kernel_function()(*cast, *weights, sizes=sizes, replay=twice)
+        inputs = (rows, *states)
+        if not _autocast(rows.device):
+            output, *last = self._kernel_function()(*inputs, *weights, sizes=sizes, replay=twice)
+        else:  # the kernels work in place, in the type of the weights
+            inputs = tuple(tensor.to(weights[0].dtype) for tensor in inputs)
+            with torch.autocast(rows.device.type, enabled=False):
+                output, *last = self._kernel_function()(
+                    *inputs, *weights, sizes=sizes, replay=twice
+                )
         return output, tuple(last)
 
     def _step_function(self) -> Callable[..., Any]:
@@ -438,6 +444,10 @@ def _sizes(input_size: int, hidden_size: int, num_layers: int, proj_size: int) -
         )
     names = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
     return [checks.positive_integer(name, value) for name, value in names.items()]
+
+
+def _autocast(device: torch.device) -> bool:
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
 def _check_packing(packed: PackedSequence) -> None:

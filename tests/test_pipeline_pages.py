@@ -43,7 +43,9 @@ def _hidden() -> None:
 class Net:
     """A network."""
 
-    def __init__(self, input_size: int, hidden_size: int, *, nonlinearity: str = 'a long default'):
+    def __init__(
+        self, input_size: int, hidden_size: int, number_of_layers: int = 1, *, nonlinearity='tanh'
+    ):
         pass
 
     def step(self, x: float) -> float:

@@ -31,6 +31,7 @@ from pipeline.stage import CACHE, stage
 SITE = BUILD / "html"
 NEXT = BUILD / "next"
 PREVIOUS = BUILD / "previous"
+LOG = BUILD / "build.log"
 STAMP = ".built-from"
 BUILD_SECONDS = 1200
 
@@ -57,9 +58,9 @@ def build(*, strict: bool = False, runs: list[Run] | None = None) -> Path:
             return SITE
         before = _fill_cache(runs)
         stage(runs)
-        finished = _sphinx()
+        exit_code = _sphinx()
         _check_nothing_was_executed(before)
-        _check_clean(finished)
+        _check_clean(exit_code)
         (NEXT / "_build" / "html" / STAMP).write_text(state)
         _swap()
     return SITE
@@ -114,7 +115,8 @@ def _check_nothing_was_executed(before: set[str]) -> None:
         )
 
 
-def _sphinx() -> subprocess.CompletedProcess[str]:
+def _sphinx() -> int:
+    """Build into NEXT and write the log; return the exit code."""
     shutil.rmtree(NEXT, ignore_errors=True)
     say("building the pages")
     jupyter_book = "from jupyter_book.cli.main import main; main()"
@@ -122,26 +124,23 @@ def _sphinx() -> subprocess.CompletedProcess[str]:
     command += ["--path-output", str(NEXT), "-W", "-n", "--keep-going"]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, **execute.KERNEL_ENVIRONMENT, "PYTHONPATH": path}
-    return subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=BUILD_SECONDS,
-    )
+    with LOG.open("w", encoding="utf8") as log:
+        return subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            timeout=BUILD_SECONDS,
+        ).returncode
 
 
-def _check_clean(finished: subprocess.CompletedProcess[str]) -> None:
+def _check_clean(exit_code: int) -> None:
     """Refuse a build that failed or gave a warning, also where its exit code says nothing."""
-    log = re.sub(r"\x1b\[[0-9;]*m", "", finished.stdout)
-    (BUILD / "build.log").write_text(log, encoding="utf8")
-    warnings = [
-        line for line in log.splitlines() if re.search(r"\b(WARNING|ERROR|CRITICAL)\b", line)
-    ]
-    if finished.returncode or warnings or not (NEXT / "_build" / "html" / "index.html").is_file():
-        told = "\n".join(warnings) or log[-3000:]
+    log = re.sub(r"\x1b\[[0-9;]*m", "", LOG.read_text(encoding="utf8"))
+    found = [line for line in log.splitlines() if re.search(r"\b(WARNING|ERROR|CRITICAL)\b", line)]
+    if exit_code or found or not (NEXT / "_build" / "html" / "index.html").is_file():
+        told = "\n".join(found) or log[-3000:]
         raise PipelineError(
             f"the build must be clean and is not (all of it: _build/build.log):\n{told}"
         )

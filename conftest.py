@@ -1,4 +1,4 @@
-"""nbval's side of the pipeline: what is compared, how a dead kernel is noticed, what is kept.
+"""nbval's side of the pipeline: what is compared, how cells are run, what is kept.
 
 `pytest --nbval NOTEBOOK` compares with these settings wherever it is called.
 With `--harvest FILE` it also writes the executed notebook, its outputs, time and memory; that is
@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.nbval:
-        harvest.notice_dead_kernels()
+        harvest.adapt_nbval()
         if config.option.nbval_sanitize_with is None:
             patterns = Path(__file__).parent / "tests" / "nbval_sanitize.cfg"
             config.option.nbval_sanitize_with = str(patterns)

@@ -31,13 +31,22 @@ def is_cell(item: Any) -> bool:
     return type(item).__name__ == "IPyNbCell"
 
 
-def notice_dead_kernels() -> None:
-    """Make nbval report a dead kernel at once instead of waiting out the cell's time limit."""
+def adapt_nbval() -> None:
+    """Make nbval run a cell as a notebook does, and notice a dead kernel at once.
+
+    Without history, IPython does not see the `;` at a cell's end and shows the last value all the
+    same; and nbval waits out the cell's whole time limit for a kernel that no longer exists.
+    """
     from nbval.kernel import RunningKernel
 
-    if getattr(RunningKernel, "notices_death", False):
+    if getattr(RunningKernel, "adapted", False):
         return
     wait_for = RunningKernel.await_reply
+
+    def execute_cell_input(self: Any, cell_input: str, allow_stdin: bool | None = None) -> Any:
+        return self.kc.execute(
+            cell_input, store_history=True, allow_stdin=allow_stdin, stop_on_error=False
+        )
 
     def await_reply(self: Any, msg_id: str, timeout: float | None = None) -> None:
         waited = 0.0
@@ -53,8 +62,9 @@ def notice_dead_kernels() -> None:
                 if timeout is not None and waited >= timeout:
                     raise
 
+    RunningKernel.execute_cell_input = execute_cell_input
     RunningKernel.await_reply = await_reply
-    RunningKernel.notices_death = True
+    RunningKernel.adapted = True
 
 
 def note(item: Any, call: Any, report: Any) -> None:

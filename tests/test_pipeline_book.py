@@ -233,6 +233,7 @@ ODD_CELLS = """\
 import os, random, sys, time
 from IPython.display import HTML, display
 print("steady", file=sys.stderr)
+"a semicolon hides this";
 ```
 
 ```{code-cell} ipython3
@@ -280,6 +281,7 @@ def test_what_is_compared_and_how_a_dead_kernel_is_noticed(kept: SmallBook) -> N
     assert "code cell 4: output differs" in output and output.count("output differs") == 1
     assert "code cell 5: cell failed" in output and "ZeroDivisionError" in output
     executed = nbformat.read(kept.root / "_build/executed/recurrence/odd.ipynb", as_version=4)
+    assert [output.output_type for output in executed.cells[0].outputs] == ["stream"]
     failures = executed.metadata["book_run"]["failures"]
     assert [failure["cell"] + 1 for failure in failures] == [4, 5, 6, 7]
     assert "the kernel died" in failures[2]["message"]

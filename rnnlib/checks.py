@@ -59,13 +59,13 @@ def tensor(
     """
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a tensor; got {_kind(value)}")
-    fits = len(shape) == value.dim() and all(
-        isinstance(expected, str) or expected == size
-        for expected, size in zip(shape, value.shape, strict=True)
-    )
+    came = value.shape
+    fits = len(shape) == len(came)
+    for expected, size in zip(shape, came, strict=False):
+        fits = fits and (expected == size or isinstance(expected, str))
     if not fits:
         wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
-        raise InputError(f"{name} must have shape ({wanted}); got {tuple(value.shape)}")
+        raise InputError(f"{name} must have shape ({wanted}); got {tuple(came)}")
     if like is not None:
         same_kind(name, value, like)
     return value

@@ -32,7 +32,12 @@ class _RecurrentLayer(torch.nn.RNNBase):
     """What the three layers share; `torch.nn` supplies constructor, weights and "library"."""
 
     backend: str = "auto"  # also for layers that were pickled before there was a choice
+    weight_ih_l0: Tensor
     _has_cell_state = False
+    # From how many time steps on "fused" beats "library" in training on a CPU, as
+    # benchmarks/recurrent_layers.py measures it. Its gain is in the backward pass: without
+    # gradients, the library is as fast.
+    _fused_from: int | None = None
 
     def forward(
         self,
@@ -125,26 +130,26 @@ class _RecurrentLayer(torch.nn.RNNBase):
         self.backend = checks.choice("backend", backend, BACKENDS)
 
     def _choose(self, input: Tensor | PackedSequence) -> str:
-        backend = checks.choice("backend", self.backend, BACKENDS)
-        if backend != "auto":
-            return backend
+        if self.backend != "auto":
+            return checks.choice("backend", self.backend, BACKENDS)
         if kernels.transforms_active():
             return "loop"
-        x = input.data if isinstance(input, PackedSequence) else input
-        if torch.jit.is_tracing() or torch.compiler.is_compiling():
+        if self._fused_from is None or not torch.is_grad_enabled():
+            return "library"
+        if isinstance(input, PackedSequence):
+            x, steps = input.data, len(input.batch_sizes)
+        else:
+            x, steps = input, input.shape[1 if self.batch_first and input.dim() == 3 else 0]
+        if steps < self._fused_from or x.dtype not in (torch.float32, torch.float64):
             return "library"
         if x.device.type != "cpu" or _autocast(x.device):
             return "library"
-        return "fused" if self._fused_is_faster(x.dtype) else "library"
-
-    def _fused_is_faster(self, dtype: torch.dtype) -> bool:
-        # Measured by benchmarks/recurrent_layers.py; other types are left to the library.
-        return dtype in (torch.float32, torch.float64)
+        return "library" if torch.jit.is_tracing() or torch.compiler.is_compiling() else "fused"
 
     # Input, at the door
 
     def _check(self, input: Tensor | PackedSequence, hx: Any) -> Any:
-        weight = self.all_weights[0][0]
+        weight = self.weight_ih_l0
         if isinstance(input, PackedSequence):
             checks.tensor("input.data", input.data, ("N", self.input_size))
             _check_packing(input)
@@ -164,8 +169,7 @@ class _RecurrentLayer(torch.nn.RNNBase):
                 batch = (input.shape[0 if self.batch_first else 1],)
             checks.not_empty("input", input, 1 if batch and self.batch_first else 0)
             rows = input
-        # Under autocast, torch casts by itself.
-        like = None if _autocast(rows.device) else weight
+        like = None if _autocast(rows.device) else weight  # under autocast, torch converts
         if like is not None:
             checks.same_kind("input", rows, like)
         if hx is None:
@@ -304,6 +308,8 @@ class RNN(_RecurrentLayer, torch.nn.RNN):
         InputError, TypeError: if an argument does not fit.
     """
 
+    _fused_from = 12
+
     def __init__(
         self,
         input_size: int,
@@ -356,6 +362,8 @@ class GRU(_RecurrentLayer, torch.nn.GRU):
         InputError, TypeError: if an argument does not fit.
     """
 
+    _fused_from = 8
+
     def __init__(
         self,
         input_size: int,
@@ -405,7 +413,7 @@ class LSTM(_RecurrentLayer, torch.nn.LSTM):
         InputError, TypeError: if an argument does not fit.
     """
 
-    _has_cell_state = True
+    _has_cell_state = True  # and "fused" is never chosen: the library's own kernel is faster
 
     def __init__(
         self,
@@ -426,9 +434,6 @@ class LSTM(_RecurrentLayer, torch.nn.LSTM):
         super().__init__(*sizes, bias, batch_first, dropout, bidirectional, 0, device, dtype)
         self._set_backend(backend)
 
-    def _fused_is_faster(self, dtype: torch.dtype) -> bool:
-        return False  # the library has a kernel of its own for LSTMs, which wins at most shapes
-
     def _step_function(self) -> Callable[..., Any]:
         return cells.lstm
 
@@ -447,6 +452,8 @@ def _sizes(input_size: int, hidden_size: int, num_layers: int, proj_size: int) -
 
 
 def _autocast(device: torch.device) -> bool:
+    if not torch._C._is_any_autocast_enabled():  # by far the most frequent answer, and quick
+        return False
     return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 

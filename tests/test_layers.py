@@ -92,10 +92,25 @@ small = st.integers(1, 5)
     batch_first=st.booleans(),
     form=st.sampled_from(["batch", "packed", "single"]),
     given_state=st.booleans(),
+    long=st.booleans(),
 )
 def test_equals_torch_on_random_shapes(
-    kind, backend, data, T, B, D, H, num_layers, bidirectional, bias, batch_first, form, given_state
+    kind,
+    backend,
+    data,
+    T,
+    B,
+    D,
+    H,
+    num_layers,
+    bidirectional,
+    bias,
+    batch_first,
+    form,
+    given_state,
+    long,
 ):
+    T += 12 * long  # long enough for "auto" to take "fused"
     theirs, ours = pair(
         kind,
         D,
@@ -384,7 +399,7 @@ def penalty(layer: nn.Module, x: Tensor, source: str) -> Tensor:
 @pytest.mark.parametrize("backend", ["loop", "auto"])
 def test_second_derivatives_equal_torchs(kind, backend, source):
     theirs, ours = pair(kind, 2, 3, 2, backend=backend, bidirectional=True)
-    x = torch.randn(4, 2, 2, dtype=torch.float64)
+    x = torch.randn(13, 2, 2, dtype=torch.float64)  # long enough for "auto" to take "fused"
     gradients = []
     for layer in (ours, theirs):
         penalty(layer, x, source).pow(2).sum().backward()
@@ -396,7 +411,7 @@ def test_second_derivatives_equal_torchs(kind, backend, source):
 def test_second_derivative_through_computed_weights_is_not_counted_twice(kind):
     results = []
     for layer in pair(kind, 2, 2, backend="auto"):
-        x = torch.full((3, 2, 2), 0.3, dtype=torch.float64, requires_grad=True)
+        x = torch.full((13, 2, 2), 0.3, dtype=torch.float64, requires_grad=True)
         weights = {n: p.detach() * x.mean() for n, p in layer.named_parameters()}
         output = torch.func.functional_call(layer, weights, (x,))[0]
         (gradient,) = torch.autograd.grad(output.sum(), x, create_graph=True)
@@ -474,14 +489,20 @@ def test_fused_refuses_function_transforms(kind, transform):
                 layer(torch.autograd.forward_ad.make_dual(x, x))
 
 
-def test_auto_takes_what_the_design_says():
-    x = torch.zeros(2, 1, 3)
+def test_auto_takes_the_fastest_that_applies():
+    x = torch.zeros(50, 1, 3)
     assert rnnlib.RNN(3, 4)._choose(x) == "fused"
     assert rnnlib.GRU(3, 4)._choose(x) == "fused"
+    assert rnnlib.GRU(3, 4, batch_first=True)._choose(x.transpose(0, 1)) == "fused"
+    assert rnnlib.GRU(3, 4, batch_first=True)._choose(x[:, 0]) == "fused"
+    assert rnnlib.GRU(3, 4)._choose(pack_padded_sequence(x, [50])) == "fused"
     assert rnnlib.LSTM(3, 4)._choose(x) == "library"
+    assert rnnlib.GRU(3, 4)._choose(x[:2]) == "library"
     assert rnnlib.GRU(3, 4)._choose(x.to("meta")) == "library"
     assert rnnlib.GRU(3, 4)._choose(x.bfloat16()) == "library"
     with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert rnnlib.GRU(3, 4)._choose(x) == "library"
+    with torch.no_grad():
         assert rnnlib.GRU(3, 4)._choose(x) == "library"
     assert not kernels.transforms_active()
 

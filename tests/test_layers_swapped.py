@@ -81,7 +81,7 @@ def classifier(library: Any, kind: str) -> list[Any]:
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     results: list[Any] = []
     for _ in range(5):
-        text, lengths = torch.randint(1, 20, (4, 7)), torch.tensor([7, 3, 1, 5])
+        text, lengths = torch.randint(1, 20, (4, 15)), torch.tensor([7, 3, 1, 15])
         loss = F.cross_entropy(model(text, lengths), torch.randint(3, (4,)))
         optimizer.zero_grad()
         loss.backward()
@@ -99,7 +99,7 @@ def language_model(library: Any, kind: str) -> list[Any]:
     decoder = nn.Linear(8, 9)
     decoder.weight = embedding.weight
     model = nn.ModuleList([embedding, rnn, decoder])
-    stream = torch.randint(9, (25, 3))
+    stream = torch.randint(9, (65, 3))
 
     def repackage(hidden: Any) -> Any:
         return hidden.detach() if isinstance(hidden, Tensor) else tuple(map(repackage, hidden))
@@ -108,12 +108,12 @@ def language_model(library: Any, kind: str) -> list[Any]:
     hidden: Any = weight.new_zeros(2, 3, 8)
     hidden = (hidden, weight.new_zeros(2, 3, 8)) if kind == "LSTM" else hidden
     results: list[Any] = []
-    for start in range(0, 20, 5):
+    for start in range(0, 60, 15):
         hidden = repackage(hidden)
-        output, hidden = rnn(embedding(stream[start : start + 5]), hidden)
+        output, hidden = rnn(embedding(stream[start : start + 15]), hidden)
         output = F.dropout(output, 0.1)
         loss = F.cross_entropy(
-            decoder(output).view(-1, 9), stream[start + 1 : start + 6].reshape(-1)
+            decoder(output).view(-1, 9), stream[start + 1 : start + 16].reshape(-1)
         )
         model.zero_grad()
         loss.backward()
@@ -141,7 +141,7 @@ def encoder_decoder(library: Any, kind: str) -> list[Any]:
     optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
     results = []
     for _ in range(3):
-        sentences = [torch.randn(length, 4) for length in (2, 5, 3)]
+        sentences = [torch.randn(length, 4) for length in (2, 15, 3)]
         output, state = encoder(pack_sequence(sentences, enforce_sorted=False))
         padded, lengths = pad_packed_sequence(output)
         x, losses = torch.zeros(1, 3, 4), []
@@ -179,7 +179,7 @@ def subclass(library: Any, kind: str) -> list[Any]:
                     nn.init.zeros_(weight)
     seen = []
     model[0].register_forward_hook(lambda *arguments: seen.append(arguments[2].detach()))
-    loss = model(torch.randn(5, 6, 3)).pow(2).sum()
+    loss = model(torch.randn(5, 16, 3)).pow(2).sum()
     loss.backward()
     vector = nn.utils.parameters_to_vector(p.grad for p in model.parameters())
     return [loss.item(), vector, *seen]
@@ -188,7 +188,7 @@ def subclass(library: Any, kind: str) -> list[Any]:
 def writes_on_outputs(library: Any, kind: str) -> list[Any]:
     """In-place operations on what a layer returned."""
     rnn = getattr(library, kind)(3, 4, 2)
-    output, state = rnn(torch.randn(5, 2, 3))
+    output, state = rnn(torch.randn(15, 2, 3))
     if kind != "LSTM":  # torch's own LSTM does not allow it
         output[1] = 0
         output = nn.ReLU(inplace=True)(output.mul_(2))
@@ -204,7 +204,7 @@ def gradient_penalty(library: Any, kind: str) -> list[Any]:
     optimizer = torch.optim.RMSprop([*critic.parameters(), *head.parameters()], lr=0.01)
     results = []
     for _ in range(3):
-        x = torch.randn(4, 2, 3, requires_grad=True)
+        x = torch.randn(14, 2, 3, requires_grad=True)
         score = head(critic(x)[0][-1]).sum()
         (slope,) = torch.autograd.grad(score, x, create_graph=True)
         loss = score + (slope.norm(2, dim=(0, 2)) - 1).pow(2).sum()
@@ -255,7 +255,7 @@ def test_gradient_penalty_gives_the_same_results(kind, backend):
 @every_kind
 def test_a_checkpoint_goes_on_in_the_other_library(kind, backend, tmp_path):
     """Half of the training with one library, saved, then the other half with the other."""
-    x, target = torch.randn(6, 4, 3), torch.randn(6, 4, 5)
+    x, target = torch.randn(16, 4, 3), torch.randn(16, 4, 5)
 
     def make(library: Any) -> tuple[nn.Module, torch.optim.Optimizer]:
         torch.manual_seed(2)
@@ -292,7 +292,7 @@ def test_layouts_of_results_are_torchs(kind):
     """A program that calls .view or .contiguous finds the strides that it finds with torch.nn."""
     for options in ({}, {"batch_first": True}):
         theirs, ours = getattr(nn, kind)(3, 4, **options), getattr(rnnlib, kind)(3, 4, **options)
-        x = torch.randn(5, 2, 3)
+        x = torch.randn(20, 20, 3)
         assert ours(x)[0].stride() == theirs(x)[0].stride()
         assert ours(x)[0].is_contiguous() == theirs(x)[0].is_contiguous()
 

@@ -60,7 +60,7 @@ links: book ## check the links between the pages
 	@$(RUN) -m pipeline.site.links _build/html
 
 picture: book ## take the picture of a page that README.md shows (needs a browser)
-	@$(RUN) -m pipeline.site.browser _build/html book/recurrence/rnn.html --picture docs/page.png
+	@$(RUN) -m pipeline.site.browser _build/html "book/recurrence/rnn.html#the-recurrence" --picture docs/page.png
 
 publish: book ## push the built site to the branch that GitHub Pages serves
 	@$(RUN) -m pipeline.publish

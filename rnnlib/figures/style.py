@@ -86,49 +86,23 @@ def use_style() -> None:
         with warnings.catch_warnings():  # its own listener is written in an old style
             warnings.simplefilter("ignore", DeprecationWarning)
             InlineBackend.instance().print_figure_kwargs = uncropped
-    mpl.rcParams.update(
-        {
-            "figure.figsize": (WIDTH, 3.6),
-            "figure.dpi": DPI,
-            "savefig.dpi": DPI,
-            "figure.facecolor": PALETTE["paper"],
-            "savefig.facecolor": PALETTE["paper"],
-            "figure.constrained_layout.use": True,
-            "figure.constrained_layout.w_pad": 0.08,
-            "figure.constrained_layout.h_pad": 0.08,
-            "axes.facecolor": PALETTE["paper"],
-            "axes.edgecolor": PALETTE["grey"],
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "axes.prop_cycle": cycler(
-                color=[s.colour for s in SERIES], linestyle=[s.line_style for s in SERIES]
-            ),
-            "axes.titlesize": 12,
-            "axes.titlelocation": "left",
-            "axes.labelsize": 12,
-            "grid.color": PALETTE["rule"],
-            "grid.linewidth": 0.7,
-            "font.family": "DejaVu Sans",
-            "font.size": 12,
-            "mathtext.fontset": "stix",
-            "xtick.labelsize": SMALLEST_FONT,
-            "ytick.labelsize": SMALLEST_FONT,
-            "xtick.color": PALETTE["grey"],
-            "ytick.color": PALETTE["grey"],
-            "xtick.labelcolor": PALETTE["black"],
-            "ytick.labelcolor": PALETTE["black"],
-            "text.color": PALETTE["black"],
-            "axes.labelcolor": PALETTE["black"],
-            "lines.linewidth": 2.0,
-            "lines.markersize": 6,
-            "legend.frameon": False,
-            "legend.fontsize": SMALLEST_FONT,
-            "legend.handlelength": 2.8,
-            "image.cmap": SEQUENTIAL,
-        }
-    )
+    black, grey, paper = PALETTE["black"], PALETTE["grey"], PALETTE["paper"]
+    looks = {"color": [s.colour for s in SERIES], "linestyle": [s.line_style for s in SERIES]}
+    mpl.rc("figure", figsize=(WIDTH, 3.6), dpi=DPI, facecolor=paper)
+    mpl.rc("figure.constrained_layout", use=True, w_pad=0.08, h_pad=0.08)
+    mpl.rc("savefig", dpi=DPI, facecolor=paper)
+    mpl.rc("font", family="DejaVu Sans", size=12)
+    mpl.rc("mathtext", fontset="stix")
+    mpl.rc("text", color=black)
+    mpl.rc("axes", facecolor=paper, edgecolor=grey, labelcolor=black, labelsize=12, titlesize=12)
+    mpl.rc("axes", titlelocation="left", grid=True, axisbelow=True, prop_cycle=cycler(**looks))
+    mpl.rc("axes.spines", top=False, right=False)
+    mpl.rc("grid", color=PALETTE["rule"], linewidth=0.7)
+    mpl.rc("xtick", labelsize=SMALLEST_FONT, color=grey, labelcolor=black)
+    mpl.rc("ytick", labelsize=SMALLEST_FONT, color=grey, labelcolor=black)
+    mpl.rc("lines", linewidth=2.0, markersize=6)
+    mpl.rc("legend", frameon=False, fontsize=SMALLEST_FONT, handlelength=2.8)
+    mpl.rc("image", cmap=SEQUENTIAL)
 
 
 def new_figure(height: float = 3.6, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
@@ -145,14 +119,10 @@ def new_figure(height: float = 3.6, rows: int = 1, columns: int = 1) -> tuple[Fi
     Raises:
         ValueError: a height that is not positive, or fewer than one row or column.
     """
-    if not height > 0 or rows < 1 or columns < 1:
-        raise ValueError(
-            "height, rows, columns: expected a positive height and at least 1 row and column, "
-            f"got {height}, {rows}, {columns}"
-        )
+    given, wanted = (height, rows, columns), "a positive height and at least 1 row and column"
+    expect(height > 0 and rows >= 1 and columns >= 1, "height, rows, columns", wanted, given)
     use_style()
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height))
-    return figure, axes
+    return plt.subplots(rows, columns, figsize=(WIDTH, height))
 
 
 def label_axes(axes: Axes, x_label: str, y_label: str) -> None:
@@ -173,12 +143,15 @@ def with_unit(name: str, label: str) -> str:
     Raises:
         ValueError: it does not; `name` is the argument that the message names.
     """
-    if not re.fullmatch(r"\S.*\s\(.+\)", label, flags=re.DOTALL):
-        raise ValueError(
-            f"{name}: expected a quantity with its unit, such as 'lag (steps)' or "
-            f"'accuracy (0 to 1)', got {label!r}"
-        )
+    wanted = "a quantity with its unit, such as 'lag (steps)' or 'accuracy (0 to 1)'"
+    expect(re.fullmatch(r"(?s)\S.*\s\(.+\)", label), name, wanted, repr(label))
     return label
+
+
+def expect(holds: object, name: str, wanted: str, given: object) -> None:
+    """Raise ValueError unless `holds`: the argument `name` should be `wanted`, but is `given`."""
+    if not holds:
+        raise ValueError(f"{name}: expected {wanted}, got {given}")
 
 
 def grey(colour: str) -> float:

@@ -243,7 +243,10 @@ def examine(browser: Browser, base: str, name: str, view: View, axe: bool = True
         if axe:
             page.evaluate(axe_script())
             violations = page.evaluate(
-                """async rules => (await axe.run(document, {runOnly: rules})).violations.map(
+                """async rules => (await axe.run(
+                       {include: [["html"]], exclude: [["mjx-container > *"]]},
+                       {runOnly: rules, resultTypes: ["violations"], preload: false}
+                     )).violations.map(
                      v => `${v.id} (${v.nodes.length}): ${v.help}: ` + v.nodes.slice(0, 3).map(
                        n => n.target + " " + (n.any[0] ? n.any[0].message : "")).join(" | "))""",
                 AXE_RULES,

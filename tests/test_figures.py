@@ -246,7 +246,6 @@ def example_charts() -> dict[str, Callable[[], Axes]]:
             RANDOM.normal(size=(3, 5)), x_label="input (character)", y_label="unit (number)",
             value_label="state (−1 to 1)", column_names=list("a $b."), symmetric=True,
         ),
-        "matrices": lambda: charts.matrix_picture({"$W_h$": [[1.5, -0.5], [-1, 0.5]], "x": [1.0]}),
         "text": lambda: charts.coloured_text(
             "costs $5\nor less", np.arange(16.0), value_label="surprise (bits)",
             characters_per_line=10,
@@ -333,8 +332,6 @@ def test_symmetric_maps_put_zero_in_the_middle() -> None:
             ),
             "x names: expected 2, got 1",
         ),
-        (lambda: charts.matrix_picture({}), "matrices: expected"),
-        (lambda: charts.matrix_picture({"A": np.zeros((1, 1, 1))}), "A: expected"),
         (lambda: charts.coloured_text("ab", [1.0], value_label="v (bits)"), "values: expected"),
         (lambda: charts.coloured_text("a", [1.0], value_label="v"), "value_label"),
     ],

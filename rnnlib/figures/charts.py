@@ -73,11 +73,8 @@ def lines(
     label_axes(axes, x_label, y_label)
     for (name, values), (colour, line_style, marker) in zip(series.items(), SERIES, strict=False):
         runs = _runs(name, values, len(points))
-        middle = _over_runs(np.nanmedian, runs)
-        (line,) = axes.plot(
-            points, middle, color=colour, linestyle=line_style, label=name, zorder=3
-        )
-        line.set_marker(marker if len(points) <= 25 else "")
+        (line,) = axes.plot(points, _over_runs(np.nanmedian, runs), color=colour, label=name)
+        line.set(linestyle=line_style, marker=marker if len(points) <= 25 else "", zorder=3)
         if len(runs) > 1 and spread == "range":
             low, high = _over_runs(np.nanmin, runs), _over_runs(np.nanmax, runs)
             axes.fill_between(points, low, high, color=colour, alpha=0.18, linewidth=0)
@@ -86,8 +83,8 @@ def lines(
     if log_x:
         axes.set_xscale("log")
         if len(points) <= 8:  # name the points themselves rather than powers of ten
-            axes.set_xticks(points, [f"{point:g}" for point in points], minor=False)
-            axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+            axes.set_xticks(points, [f"{point:g}" for point in points])
+            axes.minorticks_off()
     if log_y:
         axes.set_yscale("log")
     _draw_baselines(axes.axhline, baselines, linewidth=1.1, zorder=2)
@@ -228,7 +225,8 @@ def heat_map(
     Raises:
         ValueError: wrong shape, a wrong number of names, a label without a unit.
     """
-    values = _matrix("matrix", matrix)
+    values = np.asarray(matrix, dtype=float)
+    expect(values.ndim == 2 and values.size, "matrix", "shape (rows, columns)", values.shape)
     axes = _axes(axes, height=min(6.0, max(2.6, 1.4 + 5.0 * values.shape[0] / values.shape[1])))
     label_axes(axes, x_label, y_label)
     low, high = limits or _ends(values, symmetric)
@@ -237,43 +235,6 @@ def heat_map(
     _name_ticks(axes.xaxis, "x", column_names, values.shape[1])
     _name_ticks(axes.yaxis, "y", row_names, values.shape[0])
     _colour_bar(axes, image, value_label, pad=0.02)
-    return axes
-
-
-def matrix_picture(
-    matrices: Mapping[str, ArrayLike], *, digits: int = 2, axes: Axes | None = None
-) -> Axes:
-    """Draw small matrices side by side with their numbers, for reading along with an equation.
-
-    Args:
-        matrices: name (mathtext is fine) to shape (rows, columns); a vector (N,) is a column.
-        digits: digits after the point.
-        axes: where to draw.
-
-    Raises:
-        ValueError: nothing to draw, or something with more than two axes.
-    """
-    expect(matrices, "matrices", "at least one", "none")
-    tables = {
-        name: _matrix(name, np.reshape(m, (-1, 1)) if np.ndim(m) == 1 else m)
-        for name, m in matrices.items()
-    }
-    rows = max(table.shape[0] for table in tables.values())
-    columns = sum(table.shape[1] for table in tables.values()) + 0.6 * (len(tables) - 1)
-    axes = _axes(axes, height=max(1.2, 6.2 / max(columns, 5) * (0.62 * rows + 0.7)))
-    largest = max(float(np.abs(table).max()) for table in tables.values()) or 1.0
-    left = 0.0
-    for name, table in tables.items():
-        top = (rows - table.shape[0]) / 2
-        for i, j in np.ndindex(*table.shape):
-            number = f"{table[i, j]:.{digits}f}".replace("-", "−")
-            colour = SIGNED(0.5 + 0.5 * table[i, j] / largest)
-            _cell(axes, left + j, top + i, number, colour, edgecolor=PALETTE["grey"], linewidth=1)
-        axes.text(left + table.shape[1] / 2, top - 0.12, name, ha="center", va="bottom")
-        left += table.shape[1] + 0.6
-    axes.set_xlim(-0.1, left - 0.5)
-    axes.set_ylim(rows + 0.1, -0.75)
-    axes.set_axis_off()
     return axes
 
 
@@ -310,7 +271,9 @@ def coloured_text(
     for i, (character, colour) in enumerate(zip(text, scale.to_rgba(numbers), strict=True)):
         row, column = divmod(i, characters_per_line)
         shown = "¶" if character == "\n" else character.replace("$", r"\$")
-        _cell(axes, column, row, shown, colour, letters, linewidth=0)
+        cell = mpl.patches.Rectangle((column, row), 1, 1, facecolor=colour, linewidth=0)
+        axes.add_patch(cell)
+        axes.text(column + 0.5, row + 0.5, shown, letters, ha="center", va="center")
     axes.set_xlim(0, characters_per_line)
     axes.set_ylim(rows, 0)
     axes.set_axis_off()
@@ -339,12 +302,6 @@ def _over_runs(reduce: Any, runs: Array) -> Array:
     return result
 
 
-def _matrix(name: str, given: ArrayLike) -> Array:
-    values = np.asarray(given, dtype=float)
-    expect(values.ndim == 2 and values.size, name, "shape (rows, columns)", values.shape)
-    return values
-
-
 def _ends(values: Array, symmetric: bool) -> tuple[float, float]:
     """Return the values at the two ends of the colour scale."""
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
@@ -356,14 +313,6 @@ def _colour_bar(axes: Axes, coloured: Any, label: str, **options: Any) -> None:
     bar = axes.figure.colorbar(coloured, ax=axes, **options)
     bar.set_label(with_unit("value_label", label))
     bar.outline.set_visible(False)
-
-
-def _cell(
-    axes: Axes, left: float, top: float, text: str, colour: Any, letters: Any = None, **edge: Any
-) -> None:
-    """Draw a square of side 1 with a text in its middle; rows count downwards."""
-    axes.add_patch(mpl.patches.Rectangle((left, top), 1, 1, facecolor=colour, **edge))
-    axes.text(left + 0.5, top + 0.5, text, letters, ha="center", va="center")
 
 
 def _name_ticks(axis: Axis, side: str, names: Sequence[str] | None, count: int) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from typing import Any
 
+import chapter_formulas as formulas
 import numpy as np
 import pytest
 import torch
@@ -20,6 +21,7 @@ from mutants import planted
 
 from experiments import character_rnn, state_recall
 from pipeline.chapters import BOOK, Chapter, code_cells, tags
+from rnnlib import tiny
 from rnnlib.claims import ClaimError
 from rnnlib.numpy_nets import rnn
 
@@ -32,57 +34,7 @@ LEFT_OUT = (
     "ngram_bits", "claims.check(\"C07\"", "model.parameters", "model.step", "state_recall",
 )  # fmt: skip
 
-# label of the equation: (what stands in the cell that checks it, what is planted there)
-MUTATIONS: dict[str, list[tuple[str, str]]] = {
-    "eq-rnn-embedding": [("o @ E", "o @ E.flip(0)"), ("E[ids]", "E[ids + 1]")],
-    "eq-rnn-state": [
-        ("copy_(torch.from_numpy(q.b))", "copy_(torch.from_numpy(2 * q.b))"),
-        ("bias_hh_l0.zero_()", "bias_hh_l0.fill_(1e-6)"),
-        ("ours[1:], theirs", "ours[:-1], theirs"),
-    ],
-    "eq-rnn-output": [
-        ("torch.from_numpy(q.W_y), torch", "2 * torch.from_numpy(q.W_y), torch"),
-        ("torch.from_numpy(q.b_y))", "-torch.from_numpy(q.b_y))"),
-    ],
-    "eq-rnn-unrolled": [
-        ("np.tanh(nested) + p.W_x @ x[2, 0]", "nested + p.W_x @ x[2, 0]"),
-        ("x[1, 0]", "x[0, 0]"),
-        ("np.zeros(2)", "np.ones(2)"),
-    ],
-    "eq-rnn-concatenated": [
-        ("[h, x_t]", "[h, -x_t]"),
-        ("[W_h, W_x]", "[W_h, 2 * W_x]"),
-        ("W.T + b  #", "W.T  #"),
-    ],
-    "eq-rnn-count": [
-        ("H * H + H * D", "H * H + 2 * H * D"),
-        ("D + H + K * H + K  # equation (eq-rnn-count)", "D + K * H + K"),
-        ("H * H +", "H * (H + 1) +"),
-    ],
-    "eq-rnn-window-count": [
-        ("H * n * D", "H * D"),
-        ("D + H + K * H + K  # equation (eq-rnn-window-count)", "D + K * H + K"),
-    ],
-    "eq-rnn-softmax": [
-        ("scores.exp().sum(dim=1", "scores.exp().sum(dim=0"),
-        ("scores.exp() / ", "(2 * scores).exp() / "),
-    ],
-    "eq-rnn-loss": [("L = -p_t", "L = p_t"), (".log().mean()", ".log().sum()")],
-    "eq-rnn-bits": [("[L / np.log(2), np.exp", "[L * np.log(2), np.exp"), ("np.exp(L)]", "2**L]")],
-    "eq-rnn-first-loss": [
-        ('"eq-rnn-first-loss", np.log(V)', '"eq-rnn-first-loss", np.log2(V)'),
-        ("torch.zeros(50, V", "torch.eye(50, V"),
-    ],
-    "eq-rnn-tiny-1": [("0.7616, -0.3799], 1", "0.7617, -0.3799], 1"), ("[1, -0.4]", "[1, 0.4]")],
-    "eq-rnn-tiny-2": [("1.3324", "1.3325"), ("1.5617", "1.5619"), ("-0.6919", "0.6919")],
-    "eq-rnn-tiny-3": [("-0.3493", "0.3493"), ("-0.1153", "-0.1154"), ("-0.2205", "0.2205")],
-    "eq-rnn-temperature": [("(2 - 1) / 0.5", "(2 - 1) * 0.5")],
-    "eq-rnn-capacity": [("32 * 256 / np", "31 * 256 / np"), ("np.log2(V)", "np.log(V)")],
-    "eq-rnn-twice": [
-        ("- 1  # equation", "# equation"),
-        ("np.log(np.e + V - 1)", "np.log(np.e + V)"),
-    ],
-}
+FORMULAS = {formula.label: formula for formula in formulas.listed("recurrence/rnn")}
 
 # Errors in the library's own step and forward, for the cells that run them.
 LIBRARY = [
@@ -129,14 +81,24 @@ def cells() -> list[tuple[str, dict[str, Any]]]:
     return list(before_each_cell())
 
 
-def test_every_equation_has_planted_errors() -> None:
-    labels = set(re.findall(r"^\$\$ \((eq-rnn-[a-z0-9-]+)\)$", CHAPTER.text, re.MULTILINE))
-    assert labels == set(MUTATIONS)
+def test_every_equation_is_listed_as_the_page_shows_it() -> None:
+    shown = formulas.displayed("recurrence/rnn")
+    shown.pop("")  # the tiny network's weights, which have a test of their own
+    assert set(shown) == set(FORMULAS)
+    for label, formula in FORMULAS.items():
+        assert formulas.same_tex(shown[label], formula.tex), f"{label} differs from the page"
+        assert formula.mutations, f"{label} has no planted error"
 
 
-@pytest.mark.parametrize("label", MUTATIONS)
+def test_the_page_shows_the_weights_of_the_tiny_network() -> None:
+    numbers = re.findall(r"-?\d+\.?\d*", formulas.displayed("recurrence/rnn")[""])
+    weights = np.concatenate([array.ravel() for _, array in tiny.parameters().items()])
+    assert [float(number) for number in numbers] == weights.tolist()
+
+
+@pytest.mark.parametrize("label", FORMULAS)
 def test_planted_error_is_noticed(label: str, cells: list[tuple[str, dict[str, Any]]]) -> None:
-    for old, new in MUTATIONS[label]:
+    for old, new in FORMULAS[label].mutations:
         places = [(s, names) for s, names in cells if checks(label, s) and old in s]
         assert places, f"no cell checks {label} and contains {old!r}"
         source, names = places[0]

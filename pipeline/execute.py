@@ -171,7 +171,7 @@ def execute(chapter: Chapter) -> Run:
     facts["key"], facts["reference"] = started_with, digest
     if not facts["finished"] and not facts["failures"]:
         return _broken(chapter, "a cell was not executed (is one tagged nbval-skip?)")
-    write_whole(executed_path(chapter), nbformat.writes(notebook) + "\n")
+    write_whole(executed_path(chapter), nbformat.writes(notebook, sort_keys=False) + "\n")
     harvested.unlink()
     return Run(chapter, facts["seconds"], facts["peak_bytes"], facts["failures"])
 

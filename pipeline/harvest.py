@@ -124,7 +124,7 @@ def write(items: list[Any], destination: Path) -> None:
         "failures": [item.failure for item in cells if hasattr(item, "failure")],
         "finished": all(item.test_outputs is not None for item in cells),
     }
-    write_whole(destination, nbformat.writes(notebook) + "\n")
+    write_whole(destination, nbformat.writes(notebook, sort_keys=False) + "\n")
 
 
 def _output(output: Any, number: int) -> NotebookNode:

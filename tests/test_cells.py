@@ -213,3 +213,23 @@ def test_a_cell_fits_on_a_slide(name):
     lines = inspect.getsource(CELLS[name].step).splitlines()
     body = lines[next(n for n, line in enumerate(lines) if line.strip().endswith('"""')) + 1 :]
     assert len(body) <= 15
+
+
+def test_reset_before_the_product_gates_each_unit_that_is_read():
+    """Two units tell W_n (r * h) from r * (W_n h), and W_n from its transpose."""
+    torch.manual_seed(0)
+    x, h = numbers(1, 3), numbers(1, 2)
+    W_ih, W_hh, b_ih, b_hh = numbers(6, 3), numbers(6, 2), numbers(6), numbers(6)
+    after = cells.gru_reset_before(x, h, W_ih, W_hh, b_ih, b_hh)
+
+    def total(row: int, read: list[float]) -> float:
+        from_input = sum(float(W_ih[row, d] * x[0, d]) for d in range(3))
+        from_state = sum(float(W_hh[row, k]) * read[k] for k in range(2))
+        return from_input + from_state + float(b_ih[row] + b_hh[row])
+
+    old = h[0].tolist()
+    r = [sigma(total(k, old)) for k in range(2)]
+    for j in range(2):
+        z = sigma(total(2 + j, old))
+        n = tanh(total(4 + j, [r[k] * old[k] for k in range(2)]))
+        assert float(after[0, j]) == pytest.approx((1 - z) * n + z * old[j], abs=1e-6)

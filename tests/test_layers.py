@@ -155,6 +155,16 @@ def test_equals_torch_in_float32(kind, backend):
 
 
 @every_kind
+@every_backend
+def test_packed_in_any_order_with_a_state(kind, backend):
+    theirs, ours = pair(kind, 2, 3, 2, backend=backend, bidirectional=True)
+    x = torch.randn(13, 4, 2, dtype=torch.float64)
+    states = [torch.randn(4, 4, 3, dtype=torch.float64) for _ in range(1 + (kind == "lstm"))]
+    lengths = torch.tensor([2, 13, 1, 5])
+    assert_same(everything(ours, x, states, lengths), everything(theirs, x, states, lengths))
+
+
+@every_kind
 @own_backend
 @pytest.mark.parametrize("used", [0, 1], ids=["only outputs", "only last state"])
 def test_gradient_where_only_one_result_is_used(kind, backend, used):
@@ -411,9 +421,11 @@ def test_second_derivatives_equal_torchs(kind, backend, source):
 def test_second_derivative_through_computed_weights_is_not_counted_twice(kind):
     results = []
     for layer in pair(kind, 2, 2, backend="auto"):
-        x = torch.full((13, 2, 2), 0.3, dtype=torch.float64, requires_grad=True)
+        # Packed, so that the kernel's own input is what the weights are computed from.
+        x = torch.full((26, 2), 0.3, dtype=torch.float64, requires_grad=True)
         weights = {n: p.detach() * x.mean() for n, p in layer.named_parameters()}
-        output = torch.func.functional_call(layer, weights, (x,))[0]
+        packed = PackedSequence(x, torch.full((13,), 2))
+        output = torch.func.functional_call(layer, weights, (packed,))[0].data
         (gradient,) = torch.autograd.grad(output.sum(), x, create_graph=True)
         results.append([gradient, *torch.autograd.grad(gradient.pow(2).sum(), x)])
     assert_same(*results)

@@ -15,10 +15,10 @@ import html
 import math
 import numbers
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import yaml
 
@@ -26,11 +26,8 @@ KINDS = ("measured", "exact", "cited")
 VERDICTS = ("holds", "holds with conditions", "does not hold as said")
 CLAIM_MEDIA_TYPE = "application/vnd.rnnlib.claim+json"
 
-_REQUIRED = ("id", "kind", "chapter", "common", "careful", "sources")
-_OPTIONAL = ("checks", "verdict", "published", "planned")
-_TEXTS = ("id", "kind", "chapter", "common", "careful", "verdict", "published")
-
-Keys = tuple[str, ...]
+Text = Annotated[str, r".*\S.*"]
+"""A text of the ledger. The note on a field's type is the pattern that it must match."""
 
 
 class ClaimError(ValueError):
@@ -44,11 +41,17 @@ class Quantity:
     An infinite end means that there is no bound on that side.
     """
 
-    name: str
+    name: Annotated[str, r"[^\W\d]\w*"]  # a Python name
     low: float
     high: float
-    unit: str
-    says: str
+    says: Text
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high or self.low == math.inf or self.high == -math.inf:
+            raise ClaimError(f"nothing could lie between low {self.low!r} and high {self.high!r}")
+        if (self.low, self.high) == (-math.inf, math.inf):
+            raise ClaimError("without a bound on either side the check could not fail")
 
     @property
     def expected(self) -> str:
@@ -68,21 +71,32 @@ class Quantity:
 class Claim:
     """One entry of `book/claims.yml`."""
 
-    id: str
-    kind: str
-    chapter: str
-    common: str
-    careful: str
-    sources: tuple[str, ...]
-    checks: Mapping[str, Quantity] = field(default_factory=dict)
-    verdict: str | None = None
-    published: str | None = None
+    id: Text
+    kind: Annotated[str, "|".join(KINDS)]
+    chapter: Annotated[str, "[a-z0-9_]+(/[a-z0-9_]+)?"]
+    common: Text
+    careful: Text
+    sources: list[str]
+    checks: dict[str, Quantity] = field(default_factory=dict)
+    verdict: Annotated[str, "|".join(VERDICTS)] = ""
+    published: Text = ""
     planned: bool = False  # the intervals and the verdict are expectations, not frozen yet
 
+    def __post_init__(self) -> None:
+        if self.kind == "cited" and (self.checks or not self.sources):
+            raise ClaimError("a cited claim is not measured: it has sources and no checks")
+        if self.kind != "cited" and not (self.planned or (self.checks and self.verdict)):
+            raise ClaimError("only a planned claim may do without checks or verdict")
+        if not all(isinstance(key, str) for key in self.sources):
+            raise ClaimError(f"sources must be keys of the bibliography, not {self.sources!r}")
+
+    @property
+    def unmeasured(self) -> str:
+        """What is said where the claim is shown without values."""
+        return "cited, not measured" if self.kind == "cited" else "not measured here"
+
     def __repr__(self) -> str:
-        return (
-            f"{self.id}: {'cited, not measured' if self.kind == 'cited' else 'not measured here'}"
-        )
+        return f"{self.id}: {self.unmeasured}"
 
     def _repr_html_(self) -> str:
         return _box(self, None)
@@ -133,39 +147,41 @@ def check(claim_id: str, /, **measured: Any) -> ClaimResult:
         ClaimError: The id is unknown, the claim is cited or has no intervals yet, a quantity is
             missing, unknown, not a finite number, or outside its interval.
     """
-    claim = _find(claim_id)
+    claim = show(claim_id)
     if claim.kind == "cited":
-        raise ClaimError(
-            f"{claim_id} is cited, not measured: show it with claims.show({claim_id!r})"
-        )
-    if not claim.checks or claim.verdict is None:
-        raise ClaimError(
-            f"{claim_id} has no intervals or no verdict in the ledger yet: fix them first"
-        )
-    known = ", ".join(claim.checks)
+        show_it = f"show it with claims.show({claim_id!r})"
+        raise ClaimError(f"{claim_id} is cited, not measured: {show_it}")
+    if not (claim.checks and claim.verdict):
+        raise ClaimError(f"{claim_id} has no intervals or no verdict in the ledger yet")
+    known, values = ", ".join(claim.checks), {}
     problems = [f"quantity {name!r} is missing" for name in claim.checks if name not in measured]
-    for name in measured:
-        if name not in claim.checks:
-            problems.append(f"quantity {name!r} is unknown; the ledger names {known}")
-    values = {}
-    for name, quantity in claim.checks.items():
-        if name not in measured:
-            continue
+    for name, given in measured.items():
         try:
-            values[name] = value = _as_number(measured[name])
-        except TypeError as error:
+            values[name] = _inside(claim.checks[name], given)
+        except KeyError:
+            problems.append(f"quantity {name!r} is unknown; the ledger names {known}")
+        except ValueError as error:
             problems.append(f"{name} {error}")
-            continue
-        if not math.isfinite(value):
-            problems.append(f"{name} is {value}, which is not finite")
-        elif not quantity.low <= value <= quantity.high:
-            problems.append(
-                f"{name} is {value!r}, outside its interval [{quantity.low!r}, {quantity.high!r}] "
-                f"({quantity.says})"
-            )
     if problems:
         raise ClaimError(f"{claim_id}: " + "; ".join(problems))
     return ClaimResult(claim, values)
+
+
+def _inside(quantity: Quantity, given: Any) -> float:
+    """Return a measured quantity as a float, or raise ValueError if it cannot be accepted."""
+    shape = getattr(given, "shape", ())  # of an array or a tensor
+    if hasattr(given, "item") and shape == ():
+        given = given.item()
+    if isinstance(given, bool) or not isinstance(given, numbers.Real):
+        what = f"has shape {tuple(shape)}" if shape else f"is {given!r}, a {type(given).__name__}"
+        raise ValueError(f"{what}: give one number (a count, a share; not a yes or no)")
+    value = float(given)
+    if not math.isfinite(value):
+        raise ValueError(f"is {value}, which is not finite")
+    if not quantity.low <= value <= quantity.high:
+        interval = f"[{quantity.low!r}, {quantity.high!r}] ({quantity.says})"
+        raise ValueError(f"is {value!r}, outside its interval {interval}")
+    return value
 
 
 def show(claim_id: str, /) -> Claim:
@@ -174,7 +190,10 @@ def show(claim_id: str, /) -> Claim:
     Raises:
         ClaimError: The id is unknown.
     """
-    return _find(claim_id)
+    claims = load_claims()
+    if claim_id not in claims:
+        raise ClaimError(f"no claim {claim_id!r} in the ledger; it has {', '.join(claims)}")
+    return claims[claim_id]
 
 
 def load_claims(path: Path | str | None = None) -> dict[str, Claim]:
@@ -202,17 +221,16 @@ def load_claims(path: Path | str | None = None) -> dict[str, Claim]:
     claims: dict[str, Claim] = {}
     problems: list[str] = []
     for position, entry in enumerate(entries, start=1):
-        name = f"entry {position}"
-        if isinstance(entry, dict) and isinstance(entry.get("id"), str):
-            name = entry["id"]
-        found = list(_problems(entry))
-        if name in claims:
-            found.append("the id is used twice")
-        problems += [f"{name}: {problem}" for problem in found]
-        if not found:
-            claims[name] = _claim(entry)
+        given = entry.get("id") if isinstance(entry, dict) else None
+        name = given if isinstance(given, str) else f"entry {position}"
+        try:
+            if name in claims:
+                raise ClaimError("the id is used twice")
+            claims[name] = _read(Claim, entry)
+        except ClaimError as error:
+            problems.append(f"\n  {name}: {error}")
     if problems:
-        raise ClaimError(f"{path.name}:\n  " + "\n  ".join(problems))
+        raise ClaimError(f"{path.name}:" + "".join(problems))
     return claims
 
 
@@ -236,28 +254,11 @@ def show_number(value: float) -> str:
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def _find(claim_id: str) -> Claim:
-    claims = load_claims()
-    if claim_id not in claims:
-        raise ClaimError(f"no claim {claim_id!r} in the ledger; it has {', '.join(claims)}")
-    return claims[claim_id]
-
-
-def _as_number(value: Any) -> float:
-    """Return a float for a real number, a NumPy scalar, or an array or tensor without axes."""
-    if hasattr(value, "item") and hasattr(value, "shape"):
-        if tuple(value.shape) != ():
-            raise TypeError(f"has shape {tuple(value.shape)}: give one number")
-        value = value.item()
-    if isinstance(value, bool):
-        raise TypeError(f"is {value}: give a number (a count, a share), not a yes or no")
-    if not isinstance(value, numbers.Real):
-        raise TypeError(f"is a {type(value).__name__}, not a real number")
-    return float(value)
-
-
 class _StrictLoader(yaml.SafeLoader):
-    """YAML in which a key written twice is an error (PyYAML would keep the last one)."""
+    """YAML in which a key written twice is an error (PyYAML would keep the last one).
+
+    It also reads 1e-6 (no decimal point) as a number, as YAML 1.2 does.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -269,117 +270,68 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _problems(entry: Any) -> Iterator[str]:
-    """Yield everything that is wrong with one entry of the file."""
-    if not isinstance(entry, dict):
-        yield f"must be a mapping, not {type(entry).__name__}"
-        return
-    yield from _key_problems(entry, _REQUIRED, _OPTIONAL, _TEXTS)
-    kind, verdict, planned = entry.get("kind"), entry.get("verdict"), entry.get("planned", False)
-    checks, sources = entry.get("checks") or {}, entry.get("sources", [])
-    chapter, needed = entry.get("chapter"), kind != "cited" and not planned
-    keys = isinstance(sources, list) and all(isinstance(key, str) and key for key in sources)
-    rules = [
-        (kind in (None, *KINDS), f"kind {kind!r} must be one of {', '.join(KINDS)}"),
-        (
-            verdict in (None, *VERDICTS),
-            f"verdict {verdict!r} must be one of: {'; '.join(VERDICTS)}",
-        ),
-        (
-            chapter is None or re.fullmatch(r"[a-z0-9_]+(/[a-z0-9_]+)?", str(chapter)),
-            f"chapter {chapter!r} must look like recurrence/rnn",
-        ),
-        (keys, f"sources must be a list of bibliography keys, not {sources!r}"),
-        (isinstance(planned, bool), f"planned must be true or false, not {planned!r}"),
-        (
-            isinstance(checks, dict),
-            f"checks must be a mapping from quantity to interval: {checks!r}",
-        ),
-        (not (kind == "cited" and checks), "a cited claim is not measured, so it has no checks"),
-        (kind != "cited" or sources, "a cited claim needs at least one source"),
-        # Of a planned claim, the intervals or the verdict may not be fixed yet.
-        (checks or not needed, "checks are missing (only a planned claim may do without)"),
-        (verdict or not needed, "the verdict is missing (only a planned claim may do without)"),
-    ]
-    yield from (words for holds, words in rules if not holds)
-    for name, bounds in checks.items() if isinstance(checks, dict) else ():
-        yield from (f"{name}: {problem}" for problem in _interval_problems(name, bounds))
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
-def _interval_problems(name: Any, bounds: Any) -> Iterator[str]:
-    if not (isinstance(name, str) and name.isidentifier()):
-        yield "a quantity must be a Python name"
-    if not isinstance(bounds, dict):
-        yield "must be a mapping with low, high, unit and says"
-        return
-    yield from _key_problems(bounds, ("low", "high", "says"), ("unit",), ("says",))
-    if not isinstance(bounds.get("unit") or "", str):
-        yield f"'unit' must be a text, not {bounds['unit']!r}"
-    try:
-        low, high = _bound(bounds.get("low", 0)), _bound(bounds.get("high", math.inf))
-    except ValueError as error:
-        yield f"low and high must be numbers, not {error}"
-        return
-    if low > high or low == math.inf or high == -math.inf:
-        yield f"low {low!r} is above high {high!r}, or nothing could lie between"
-    if low == -math.inf and high == math.inf:
-        yield "without a bound on either side the check could not fail"
+Entry = TypeVar("Entry", Claim, Quantity)
 
 
-def _key_problems(
-    entry: dict[Any, Any], required: Keys, optional: Keys, texts: Keys
-) -> Iterator[str]:
-    yield from (f"unknown key {key!r}" for key in entry if key not in required + optional)
-    yield from (f"{key!r} is missing" for key in required if key not in entry)
-    for key in texts:
-        if key in entry and not (isinstance(entry[key], str) and entry[key].strip()):
-            yield f"{key!r} must be a text, not {entry[key]!r}"
+def _read(kind: type[Entry], given: Any) -> Entry:
+    """Build a claim or a quantity from a mapping of the file.
+
+    Raises:
+        ClaimError: a key is unknown, is missing, or holds something else than its field may.
+    """
+    if not isinstance(given, dict):
+        raise ClaimError(f"must be a mapping, not {type(given).__name__}")
+    hints, entry = get_type_hints(kind, include_extras=True), {}
+    wrong = [f"unknown key {key!r}" for key in given if key not in hints]
+    for own in fields(kind):
+        pattern = "".join(getattr(hints[own.name], "__metadata__", ()))
+        expected = getattr(hints[own.name], "__origin__", hints[own.name])
+        if own.name in given:
+            entry[own.name] = value = _tidy(given[own.name])
+            if not isinstance(value, expected) or (pattern and not re.fullmatch(pattern, value)):
+                wanted = f"like {pattern}" if pattern else f"a {expected.__name__}"
+                wrong.append(f"{own.name!r} must be {wanted}, not {value!r}")
+        elif own.default is own.default_factory is MISSING:
+            wrong.append(f"{own.name!r} is missing")
+    if wrong:
+        raise ClaimError("; ".join(wrong))
+    for name, bounds in entry.get("checks", {}).items():
+        try:
+            with_name = {**bounds, "name": name} if isinstance(bounds, dict) else bounds
+            entry["checks"][name] = _read(Quantity, with_name)
+        except ClaimError as error:
+            raise ClaimError(f"{name}: {error}") from error
+    return kind(**entry)
 
 
-def _bound(value: Any) -> float:
-    # YAML 1.1 reads 1e-6 (no decimal point) as a text, so a text that spells a number counts.
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if math.isnan(number):
-        raise ValueError(repr(value))
-    return number
-
-
-def _claim(entry: Mapping[str, Any]) -> Claim:
-    def words(text: str | None) -> str:
-        return " ".join((text or "").split())
-
-    checks = {
-        name: Quantity(
-            name, _bound(q["low"]), _bound(q["high"]), words(q.get("unit")), words(q["says"])
-        )
-        for name, q in (entry.get("checks") or {}).items()
-    }
-    texts = {key: words(entry[key]) for key in _TEXTS if key in entry}
-    planned = entry.get("planned", False)
-    return Claim(**texts, sources=tuple(entry["sources"]), checks=checks, planned=planned)
+def _tidy(value: Any) -> Any:
+    """Return a value of the file with line breaks as spaces, and whole numbers as floats."""
+    if isinstance(value, str):
+        return " ".join(value.split())
+    return float(value) if type(value) is int else value
 
 
 def _box(claim: Claim, values: Mapping[str, float] | None) -> str:
     """Return the box that a page shows for a claim, with measured values or without."""
-    verdict = "Cited, not measured" if claim.kind == "cited" else "Not measured here"
-    css = "claim-cited"
+    name, verdict, css = html.escape(claim.id), claim.unmeasured.capitalize(), "claim-cited"
     if values is not None:
-        assert claim.verdict is not None  # check() refuses a claim without one
         verdict, css = f"Verdict: {claim.verdict}", f"claim-{claim.verdict.replace(' ', '-')}"
     lines = [
-        f'<div class="claim-box {css}" role="group" aria-label="Claim {html.escape(claim.id)}">',
-        f'<p class="claim-head"><span class="claim-id">Claim {html.escape(claim.id)}</span> '
+        f'<div class="claim-box {css}" role="group" aria-label="Claim {name}">',
+        f'<p class="claim-head"><span class="claim-id">Claim {name}</span> '
         f'<span class="claim-verdict">{verdict}</span></p>',
         _line("Often said", claim.common),
         _line("More carefully", claim.careful),
     ]
     if values is not None:
         lines.append('<ul class="claim-values">')
-        for name, quantity in claim.checks.items():
-            measured = f'<span class="measured">{show_number(values[name])}</span>'
+        for quantity in claim.checks.values():
+            measured = f'<span class="measured">{show_number(values[quantity.name])}</span>'
             expected = f'<span class="claim-expected">({html.escape(quantity.expected)})</span>'
             lines.append(f"<li>{_inline(quantity.says)}: {measured} {expected}</li>")
         lines.append("</ul>")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, NamedTuple, get_type_hints
 
 import torch
 from torch import Generator, Tensor
@@ -21,13 +21,34 @@ from torch import Generator, Tensor
 from rnnlib.data.text import IGNORED
 
 
+class AtLeast(NamedTuple):
+    """The smallest value of a size, counted from the field named `above` where there is one."""
+
+    smallest: int
+    above: str = ""
+
+
+Size = Annotated[int, AtLeast(1)]
+"""A size of a task. The note on a field's type is checked when a task is made."""
+
+
 class Task(ABC):
     """What every task family offers, beside its sizes."""
 
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            for smallest, above in getattr(hint, "__metadata__", ()):
+                _at_least(name, getattr(self, name), smallest + getattr(self, above, 0))
+
     @property
-    @abstractmethod
+    def classes(self) -> int:
+        """How many answers there are, all as likely: all tokens, where the task says no other."""
+        return int(self.vocabulary_size)  # type: ignore[attr-defined]
+
+    @property
     def baseline(self) -> float:
-        """Mean loss of the best answer that does not read the input."""
+        """Mean loss of the best answer that does not read the input: here ln `classes` (nats)."""
+        return math.log(self.classes)
 
     def batch(self, batch_size: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """Draw (inputs, targets) for `batch_size` sequences.
@@ -55,11 +76,8 @@ class Adding(Task):
         length: steps (T), at least 2.
     """
 
-    length: int
+    length: Annotated[int, AtLeast(2)]
     baseline: ClassVar[float] = 1 / 6
-
-    def __post_init__(self) -> None:
-        _at_least("length", self.length, 2)
 
     def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
         T, half = self.length, self.length // 2
@@ -85,13 +103,9 @@ class Latch(Task):
         distractors: how many different ones, at least 1.
     """
 
-    length: int
-    distractors: int = 6
-    baseline: ClassVar[float] = math.log(2)
-
-    def __post_init__(self) -> None:
-        _at_least("length", self.length, 1)
-        _at_least("distractors", self.distractors, 1)
+    length: Size
+    distractors: Size = 6
+    classes: ClassVar[int] = 2
 
     @property
     def vocabulary_size(self) -> int:
@@ -116,13 +130,9 @@ class TemporalOrder(Task):
         length: steps (T), at least 10.
     """
 
-    length: int
+    length: Annotated[int, AtLeast(10)]
     vocabulary_size: ClassVar[int] = 6
     classes: ClassVar[int] = 4
-    baseline: ClassVar[float] = math.log(4)
-
-    def __post_init__(self) -> None:
-        _at_least("length", self.length, 10)
 
     def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
         T = self.length
@@ -150,13 +160,9 @@ class CopyMemory(Task):
         items: how many to keep; 10 in the text above.
     """
 
-    delay: int
-    symbols: int = 8
-    items: int = 10
-
-    def __post_init__(self) -> None:
-        for name in ("delay", "symbols", "items"):
-            _at_least(name, getattr(self, name), 1)
+    delay: Size
+    symbols: Size = 8
+    items: Size = 10
 
     @property
     def length(self) -> int:
@@ -196,14 +202,9 @@ class SelectiveCopying(Task):
         symbols: how many different ones (V).
     """
 
-    length: int = 48
-    items: int = 4
-    symbols: int = 8
-
-    def __post_init__(self) -> None:
-        _at_least("items", self.items, 1)
-        _at_least("symbols", self.symbols, 1)
-        _at_least("length", self.length, self.items)
+    length: Annotated[int, AtLeast(0, above="items")] = 48
+    items: Size = 4
+    symbols: Size = 8
 
     @property
     def vocabulary_size(self) -> int:
@@ -211,9 +212,9 @@ class SelectiveCopying(Task):
         return self.symbols + 2
 
     @property
-    def baseline(self) -> float:
-        """Cross-entropy (nats) of a guess among the symbols."""
-        return math.log(self.symbols)
+    def classes(self) -> int:
+        """The symbols."""
+        return self.symbols
 
     def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
         T, K = self.length, self.items
@@ -236,12 +237,8 @@ class Parity(Task):
         length: steps (T), at least 1.
     """
 
-    length: int
+    length: Size
     vocabulary_size: ClassVar[int] = 2
-    baseline: ClassVar[float] = math.log(2)
-
-    def __post_init__(self) -> None:
-        _at_least("length", self.length, 1)
 
     def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
         inputs = torch.randint(0, 2, (self.length, B), generator=generator)
@@ -262,17 +259,13 @@ class CountAB(Task):
         longest: the largest n, at least 1.
     """
 
-    longest: int
+    longest: Size
     vocabulary_size: ClassVar[int] = 3
-
-    def __post_init__(self) -> None:
-        _at_least("longest", self.longest, 1)
 
     @property
     def baseline(self) -> float:
         """Entropy of the share of ends among the targets: one of the n targets, on average."""
-        ends = 2 / (self.longest + 1)
-        return -sum(p * math.log(p) for p in (ends, 1 - ends) if p > 0)
+        return _entropy(2 / (self.longest + 1))
 
     def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
         n = torch.randint(1, self.longest + 1, (B,), generator=generator)
@@ -300,26 +293,14 @@ class Dyck1(Task):
         length: steps (T), at least 1.
     """
 
-    length: int
+    length: Size
     vocabulary_size: ClassVar[int] = 2
-
-    def __post_init__(self) -> None:
-        _at_least("length", self.length, 1)
 
     @property
     def baseline(self) -> float:
-        """Entropy of the targets' frequency, exact: the walk's distribution step by step."""
-        depth = torch.zeros(self.length + 2, dtype=torch.float64)
-        depth[0] = 1
-        opened = 0.0
-        for _ in range(self.length):
-            moved = torch.zeros_like(depth)
-            moved[1:] = depth[:-1] / 2
-            moved[1] += depth[0] / 2
-            moved[:-1] += depth[1:] / 2
-            depth = moved
-            opened += float(1 - depth[0]) / self.length
-        return -sum(p * math.log(p) for p in (opened, 1 - opened) if p > 0)
+        """Entropy of the targets' frequency: the depth is that of |a symmetric random walk|."""
+        closed = [math.comb(t, t // 2) / 2**t for t in range(2, self.length + 1, 2)]
+        return _entropy(sum(closed) / self.length)
 
     def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
         coins = torch.randint(0, 2, (self.length, B), generator=generator)
@@ -345,19 +326,9 @@ class Echo(Task):
         vocabulary_size: V, at least 2.
     """
 
-    length: int
-    delay: int
-    vocabulary_size: int = 4
-
-    def __post_init__(self) -> None:
-        _at_least("delay", self.delay, 0)
-        _at_least("length", self.length, self.delay + 1)
-        _at_least("vocabulary_size", self.vocabulary_size, 2)
-
-    @property
-    def baseline(self) -> float:
-        """Cross-entropy (nats) of a guess."""
-        return math.log(self.vocabulary_size)
+    length: Annotated[int, AtLeast(1, above="delay")]
+    delay: Annotated[int, AtLeast(0)]
+    vocabulary_size: Annotated[int, AtLeast(2)] = 4
 
     def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
         inputs = torch.randint(0, self.vocabulary_size, (self.length, B), generator=generator)
@@ -381,19 +352,9 @@ class FutureSum(Task):
         vocabulary_size: V, at least 2.
     """
 
-    length: int
-    ahead: int = 2
-    vocabulary_size: int = 6
-
-    def __post_init__(self) -> None:
-        _at_least("ahead", self.ahead, 1)
-        _at_least("length", self.length, self.ahead + 1)
-        _at_least("vocabulary_size", self.vocabulary_size, 2)
-
-    @property
-    def baseline(self) -> float:
-        """Cross-entropy (nats) of a guess."""
-        return math.log(self.vocabulary_size)
+    length: Annotated[int, AtLeast(1, above="ahead")]
+    ahead: Size = 2
+    vocabulary_size: Annotated[int, AtLeast(2)] = 6
 
     def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
         V, last = self.vocabulary_size, self.length - self.ahead
@@ -416,11 +377,11 @@ class ResettableSum(Task):
         reset: probability, above 0 and up to 1.
     """
 
-    length: int
+    length: Size
     reset: float = 0.1
 
     def __post_init__(self) -> None:
-        _at_least("length", self.length, 1)
+        super().__post_init__()
         if not 0 < self.reset <= 1:
             raise ValueError(f"reset: expected a probability above 0, up to 1, got {self.reset}")
 
@@ -454,12 +415,12 @@ class NoisySines(Task):
         noise: standard deviation, 0 or more.
     """
 
-    length: int
+    length: Size
     noise: float = 0.2
     baseline: ClassVar[float] = 0.5
 
     def __post_init__(self) -> None:
-        _at_least("length", self.length, 1)
+        super().__post_init__()
         if not (math.isfinite(self.noise) and self.noise >= 0):
             raise ValueError(f"noise: expected a standard deviation of 0 or more, got {self.noise}")
 
@@ -486,19 +447,12 @@ class Negation(Task):
         length: words of a sentence (T), at least 3.
     """
 
-    length: int = 8
+    length: Annotated[int, AtLeast(3)] = 8
     WORDS: ClassVar[tuple[str, ...]] = (
         "not", "good", "bad", "the", "film", "was", "and", "music", "very", "long",
     )  # fmt: skip
-    baseline: ClassVar[float] = math.log(2)
-
-    def __post_init__(self) -> None:
-        _at_least("length", self.length, 3)
-
-    @property
-    def vocabulary_size(self) -> int:
-        """How many words there are."""
-        return len(self.WORDS)
+    vocabulary_size: ClassVar[int] = len(WORDS)
+    classes: ClassVar[int] = 2
 
     def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
         if B % 2:
@@ -533,20 +487,13 @@ class Agreement(Task):
         phrases: how many stand between subject and verb, at least 0.
     """
 
-    phrases: int
+    phrases: Annotated[int, AtLeast(0)]
     WORDS: ClassVar[tuple[str, ...]] = (
         "key", "cabinet", "door", "friend", "keys", "cabinets", "doors", "friends",
         "the", "to", "of", "near",
     )  # fmt: skip
-    baseline: ClassVar[float] = math.log(2)
-
-    def __post_init__(self) -> None:
-        _at_least("phrases", self.phrases, 0)
-
-    @property
-    def vocabulary_size(self) -> int:
-        """How many words there are."""
-        return len(self.WORDS)
+    vocabulary_size: ClassVar[int] = len(WORDS)
+    classes: ClassVar[int] = 2
 
     def _draw(self, B: int, generator: Generator) -> tuple[Tensor, Tensor]:
         length = 2 + 3 * self.phrases
@@ -555,6 +502,11 @@ class Agreement(Task):
         prepositions = inputs[2::3]
         prepositions[:] = torch.randint(9, 12, prepositions.shape, generator=generator)
         return inputs, inputs[1] // 4
+
+
+def _entropy(share: float) -> float:
+    """Return the entropy (nats) of two answers, of which one has this share."""
+    return -sum(p * math.log(p) for p in (share, 1 - share) if p > 0)
 
 
 def _at_least(name: str, value: int, smallest: int) -> None:

@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from pipeline import execute
 from pipeline.chapters import BOOK, BUILD, ROOT
+from pipeline.exam_pages import plain_number
 from pipeline.execute import Run, executed_path
 from pipeline.harvest import KEY
 from pipeline.messages import PipelineError, run, say
@@ -33,6 +34,7 @@ NEXT = BUILD / "next"
 PREVIOUS = BUILD / "previous"
 LOG = BUILD / "build.log"
 STAMP = ".built-from"
+GLUED = "application/papermill.record/text/plain"
 BUILD_SECONDS = 1200
 
 
@@ -97,6 +99,10 @@ def _fill_cache(runs: list[Run]) -> set[str]:
         seconds = notebook.metadata.pop(KEY)["seconds"]
         # The cache finds a notebook by its code and metadata: they must be the chapter's own.
         notebook.metadata = done.chapter.notebook().metadata
+        for output in (output for cell in notebook.cells for output in cell.outputs):
+            for kind in output.get("data", {}):
+                if kind == GLUED:
+                    output.data[kind] = plain_number(output.data[kind])
         bundle = CacheBundleIn(notebook, done.chapter.name, data={"execution_seconds": seconds})
         cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
     return {record.hashkey for record in cache.list_cache_records()}

@@ -95,8 +95,13 @@ def glued_values(executed: NotebookNode) -> dict[str, str]:
             name = output.get("metadata", {}).get("scrapbook", {}).get("name")
             for kind, payload in output.get("data", {}).items():
                 if name and kind.endswith("text/plain"):
-                    values[name] = payload
+                    values[name] = plain_number(payload)
     return values
+
+
+def plain_number(text: str) -> str:
+    """Return `0.5` for `np.float64(0.5)`, which is how NumPy 2 prints it and glue cannot read."""
+    return re.sub(r"^np\.(?:float|int|uint)\d+\((.*)\)$", r"\1", text)
 
 
 def collected(runs: Iterable[tuple[Chapter, NotebookNode]]) -> str:

@@ -116,7 +116,7 @@ def glued(**values: str) -> nbformat.NotebookNode:
 
 def test_questions_carry_the_values_of_the_run(tmp_path: Path) -> None:
     chapter = chapter_with(QUESTION, tmp_path)
-    page = exam_pages.collected([(chapter, glued(share="0.2345", whole="'all of it'"))])
+    page = exam_pages.collected([(chapter, glued(share="np.float64(0.2345)", whole="'all of it'"))])
     assert "1 question, 3 marks." in page
     assert "How much is 0.2 of 10?" in page and "It is all of it." in page
     assert "{glue" not in page and "own-label" not in page

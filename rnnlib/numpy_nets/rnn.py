@@ -48,7 +48,8 @@ class Parameters:
 
     def __post_init__(self) -> None:
         H, D, K = np.shape(self.b)[0], np.shape(self.W_x)[-1], np.shape(self.b_y)[0]
-        for name, shape in [("W_h", (H, H)), ("W_x", (H, D)), ("W_y", (K, H))]:
+        shapes = {"W_h": (H, H), "W_x": (H, D), "b": (H,), "W_y": (K, H), "b_y": (K,)}
+        for name, shape in shapes.items():
             check_shape(name, getattr(self, name), shape)
 
     def items(self) -> list[tuple[str, Array]]:

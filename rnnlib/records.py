@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -25,8 +24,6 @@ RECORDS = Path(__file__).resolve().parent / "_records"
 WEIGHTS = Path(__file__).resolve().parent / "_weights"
 
 Result = float | list[float]
-
-_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class RecordError(ValueError):
@@ -66,11 +63,7 @@ class Record:
         Raises:
             RecordError: No run has them.
         """
-        found = [
-            run
-            for run in self.runs
-            if all(key in run.setting and run.setting[key] == setting[key] for key in setting)
-        ]
+        found = [run for run in self.runs if setting.items() <= run.setting.items()]
         if not found:
             known = sorted({json.dumps(run.setting, sort_keys=True) for run in self.runs})
             raise RecordError(
@@ -85,12 +78,10 @@ class Record:
             RecordError: No run has this setting, the result is unknown, or its lengths differ.
         """
         runs = self.select(**setting)
-        missing = [run for run in runs if name not in run.results]
-        if missing:
-            raise RecordError(
-                f"record {self.experiment!r} has no result {name!r}; "
-                f"it has {', '.join(missing[0].results)}"
-            )
+        for run in runs:
+            if name not in run.results:
+                known = f"it has {', '.join(run.results)}"
+                raise RecordError(f"record {self.experiment!r} has no result {name!r}; {known}")
         if len({np.shape(run.results[name]) for run in runs}) > 1:
             raise RecordError(f"result {name!r} of {self.experiment!r} differs in length by run")
         return np.array([run.results[name] for run in runs], dtype=np.float64)
@@ -106,33 +97,19 @@ def load(name: str, folder: Path | None = None) -> Record:
     Raises:
         RecordError: There is no such record, or the file is damaged.
     """
-    folder = RECORDS if folder is None else folder
-    path = folder / f"{name}.json"
-    if not path.exists():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.json"))) or "none"
-        raise RecordError(f"no record {name!r}: `make experiments` makes it; there are: {known}")
+    path = _existing(RECORDS if folder is None else folder, f"{name}.json", "record", "experiments")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        runs = tuple(
-            Run(
-                setting=dict(run["setting"]),
-                seed=int(run["seed"]),
-                seconds=float(run["seconds"]),
-                results={key: decode(value) for key, value in run["results"].items()},
-            )
-            for run in content["runs"]
+        content["total_seconds"] = float(content["total_seconds"])
+        content["runs"] = tuple(
+            Run(**run | {"results": _decoded(run["results"])}) for run in content["runs"]
         )
-        record = Record(
-            **{key: str(content[key]) for key in ("experiment", "code_hash", "data_hash")},
-            **{key: str(content[key]) for key in ("python", "torch")},
-            total_seconds=float(content["total_seconds"]),
-            runs=runs,
-        )
+        record = Record(**content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RecordError(f"record {path.name} is damaged: {error!r}") from error
     if record.experiment != name:
         raise RecordError(f"record {path.name} says that it is of {record.experiment!r}")
-    if not runs:
+    if not record.runs:
         raise RecordError(f"record {path.name} has no runs")
     return record
 
@@ -151,20 +128,29 @@ def load_weights(name: str, folder: Path | None = None) -> tuple[dict[str, Tenso
         RecordError: There are no such weights, or a file is damaged or not the one recorded.
     """
     folder = WEIGHTS if folder is None else folder
-    path, manifest_path = folder / f"{name}.safetensors", folder / f"{name}.json"
-    if not (path.exists() and manifest_path.exists()):
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.safetensors"))) or "none"
-        raise RecordError(f"no weights {name!r}: `make weights` makes them; there are: {known}")
+    path = _existing(folder, f"{name}.safetensors", "weights", "weights")
     try:
-        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-        manifest["figures"] = {key: decode(value) for key, value in manifest["figures"].items()}
-        if manifest["sha256"] != file_hash(path):
-            raise RecordError(f"weights {path.name} are not those of the manifest (sha256 differs)")
-        return load_file(path), manifest
-    except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
-        if isinstance(error, RecordError):
-            raise
-        raise RecordError(f"weights {path.name} are damaged: {error!r}") from error
+        manifest = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        manifest["figures"] = _decoded(manifest["figures"])
+        recorded = manifest["sha256"]
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RecordError(f"the manifest of {path.name} is damaged: {error!r}") from error
+    if recorded != file_hash(path):
+        raise RecordError(f"weights {path.name} are not those of the manifest (sha256 differs)")
+    return load_file(path), manifest
+
+
+def _existing(folder: Path, name: str, kind: str, target: str) -> Path:
+    """Return the path of a file, or raise RecordError that says which ones there are."""
+    path = folder / name
+    if not path.exists():
+        known = ", ".join(sorted(file.stem for file in folder.glob(f"*{path.suffix}"))) or "none"
+        raise RecordError(f"no {kind} {path.stem!r}: run `make {target}`; there are: {known}")
+    return path
+
+
+def _decoded(results: Mapping[str, Any]) -> dict[str, Result]:
+    return {name: decode(value) for name, value in results.items()}
 
 
 def file_hash(path: Path) -> str:
@@ -184,9 +170,7 @@ def encode(value: Any) -> Any:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise RecordError(f"a result is a number or a list of numbers, not {value!r:.80}")
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-    return value
+    return value if math.isfinite(value) else json.dumps(value)
 
 
 def decode(value: Any) -> Result:
@@ -197,8 +181,8 @@ def decode(value: Any) -> Result:
     """
     if isinstance(value, list):
         return [float(decode(item)) for item in value]  # type: ignore[arg-type]
-    if isinstance(value, str) and value in _NOT_FINITE:
-        return _NOT_FINITE[value]
+    if value in ("NaN", "Infinity", "-Infinity"):
+        return float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"a result is a number or a list of numbers, not {value!r}")
     return value

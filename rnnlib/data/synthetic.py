@@ -460,13 +460,11 @@ class Negation(Task):
         inputs = torch.empty(self.length, B, dtype=torch.int64)
         targets = torch.arange(B) % 2
         for pair in range(0, B, 2):
-            neutral = torch.randint(
-                3, self.vocabulary_size, (self.length - 3,), generator=generator
-            ).tolist()
+            neutral = torch.randint(3, len(self.WORDS), (self.length - 3,), generator=generator)
             places = torch.randperm(self.length - 1, generator=generator)[:2].tolist()
             for positive in (0, 1):
                 # "not" and its word form one unit: T − 1 units, two of them carry sentiment.
-                units = [[word] for word in neutral]
+                units = [[word] for word in neutral.tolist()]
                 for place, word in sorted(zip(places, (1, 2), strict=True)):
                     negated = (word == 2) == bool(positive)
                     units.insert(place, [0, word] if negated else [word])

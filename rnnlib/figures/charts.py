@@ -73,11 +73,14 @@ def lines(
     label_axes(axes, x_label, y_label)
     for (name, values), (colour, line_style, marker) in zip(series.items(), SERIES, strict=False):
         runs = _runs(name, values, len(points))
-        (line,) = axes.plot(points, _over_runs(np.nanmedian, runs), color=colour, label=name)
+        # Points where no run has a value stay empty, without a warning.
+        finite = np.ma.masked_invalid(runs)
+        middle = np.ma.median(finite, axis=0).filled(np.nan)
+        (line,) = axes.plot(points, middle, color=colour, label=name)
         line.set(linestyle=line_style, marker=marker if len(points) <= 25 else "", zorder=3)
         if len(runs) > 1 and spread == "range":
-            low, high = _over_runs(np.nanmin, runs), _over_runs(np.nanmax, runs)
-            axes.fill_between(points, low, high, color=colour, alpha=0.18, linewidth=0)
+            ends = finite.min(axis=0), finite.max(axis=0)
+            axes.fill_between(points, *ends, color=colour, alpha=0.18, linewidth=0)
         elif len(runs) > 1:
             axes.plot(points, runs.T, color=colour, alpha=0.45, linewidth=0.9, linestyle="-")
     if log_x:
@@ -292,14 +295,6 @@ def _runs(name: str, values: ArrayLike, points: int) -> Array:
     wanted = f"shape ({points},) or (runs, {points})"
     expect(fits, f"series {name!r}", wanted, np.shape(values))
     return np.where(np.isfinite(runs), runs, np.nan)
-
-
-def _over_runs(reduce: Any, runs: Array) -> Array:
-    """Reduce over runs; a point where no run has a value stays empty, without a warning."""
-    result = np.full(runs.shape[1], np.nan)
-    filled = ~np.isnan(runs).all(axis=0)
-    result[filled] = reduce(runs[:, filled], axis=0)
-    return result
 
 
 def _ends(values: Array, symmetric: bool) -> tuple[float, float]:

@@ -305,34 +305,20 @@ def backpropagation_through_time() -> Figure:
     return c.figure
 
 
-def truncated_windows(window: int = 4, windows: int = 3) -> Figure:
-    """Truncated backpropagation: the state goes on, the gradient stops at each window's edge.
-
-    Args:
-        window: steps of a window, at least 2.
-        windows: how many; all steps together at most 12.
-
-    Raises:
-        ValueError: another number of steps than fits.
-    """
-    steps = window * windows
-    fits = window >= 2 and windows >= 2 and steps <= 12
-    wanted = "at least 2 of each and at most 12 steps"
-    expect(fits, "window, windows", wanted, f"{window} and {windows}")
+def truncated_windows() -> Figure:
+    """Truncated backpropagation: the state goes on, the gradient stops at each window's edge."""
     c = Canvas(2.55)
-    gap, width = 6.0 / steps, 6.0 / windows
-    for i in range(windows):
-        colour = "#EFEFEB" if i % 2 else "#E3ECF2"
-        corner = (0.23 + i * width, 0.62)
-        c.axes.add_patch(patches.Rectangle(corner, width - 0.06, 1.76, facecolor=colour, zorder=0))
-        c.text(0.2 + (i + 0.5) * width, 2.2, f"window {i + 1}")
+    for i, colour in enumerate(("#E3ECF2", "#EFEFEB", "#E3ECF2")):
+        corner = (0.23 + 2 * i, 0.62)
+        c.axes.add_patch(patches.Rectangle(corner, 1.94, 1.76, facecolor=colour, zorder=0))
+        c.text(1.2 + 2 * i, 2.2, f"window {i + 1}")
     nodes = [
-        c.node("state", 0.2 + gap * (t - 0.5), 1.5, f"$h_{{{t}}}$", width=0.36, height=0.4, size=11)
-        for t in range(1, steps + 1)
+        c.node("state", t / 2 - 0.05, 1.5, f"$h_{{{t}}}$", width=0.36, height=0.4, size=11)
+        for t in range(1, 13)
     ]
     for t, (one, two) in enumerate(pairwise(nodes), start=1):
         c.arrow(one.side(0, 1), two.side(0, 1), bend=0.14)
-        if t % window:
+        if t % 4:
             c.arrow(two.side(0, -1), one.side(0, -1), gradient=True, bend=0.14)
         else:
             wall = [(one.x + two.x) / 2] * 2
@@ -523,27 +509,22 @@ def _operation(c: Canvas, x: float, y: float, sign: str) -> Node:
 # The book -----------------------------------------------------------------------------------
 
 _NUMERALS = ("I", "II", "III", "IV", "V")
-_ROAD: tuple[tuple[str, str, dict[str, str]], ...] = (
-    ("Recurrence", "A state carries the past. How is it trained?", {
-        "sequences": "Sequences", "rnn": "Recurrent network",
-        "bptt": "Backpropagation through time", "gradients": "Gradients",
-    }),
-    ("Gates", "Gradients fade over time. What keeps a memory?", {
-        "lstm": "LSTM", "gru": "GRU", "depth_and_direction": "Depth and direction",
-    }),
-    ("Beyond", "One vector is a bottleneck, and steps wait in line.", {
-        "seq2seq": "Encoder and decoder", "attention": "Attention", "transformer": "Transformer",
-        "rnn_or_transformer": "RNN or Transformer?", "linear_recurrence": "Linear recurrence",
-    }),
-    ("Practice", "It runs, but it is wrong or slow. Where to look?", {
-        "debugging": "Debugging", "speed": "Speed",
-    }),
-    ("Applications", "Real data, honest baselines.", {
-        "language_model": "Language model", "text_labels": "Text labels",
-        "translation": "Translation", "time_series": "Time series",
-        "speech": "Speech", "music": "Music",
-    }),
+_ROAD = (
+    ("Recurrence", "A state carries the past. How is it trained?",
+     ["sequences", "rnn", "bptt", "gradients"]),
+    ("Gates", "Gradients fade over time. What keeps a memory?",
+     ["lstm", "gru", "depth_and_direction"]),
+    ("Beyond", "One vector is a bottleneck, and steps wait in line.",
+     ["seq2seq", "attention", "transformer", "rnn_or_transformer", "linear_recurrence"]),
+    ("Practice", "It runs, but it is wrong or slow. Where to look?", ["debugging", "speed"]),
+    ("Applications", "Real data, honest baselines.",
+     ["language_model", "text_labels", "translation", "time_series", "speech", "music"]),
 )  # fmt: skip
+_TITLES = {
+    "rnn": "Recurrent network", "bptt": "Backpropagation through time",
+    "lstm": "LSTM", "gru": "GRU",
+    "seq2seq": "Encoder and decoder", "rnn_or_transformer": "RNN or Transformer?",
+}  # fmt: skip
 
 
 def road_map(written: Collection[str] | None = None) -> Figure:
@@ -559,31 +540,27 @@ def road_map(written: Collection[str] | None = None) -> Figure:
     known = {f"{part.lower()}/{name}" for part, _, chapters in _ROAD for name in chapters}
     there = known if written is None else set(written)
     expect(there <= known, "written", "chapters of the road", f"also {sorted(there - known)}")
-    left, down = 0.98, 0.0
-    boxes, stops = [], []  # with heights counted from the top until the figure's height is known
-    for part, _, chapters in _ROAD:
-        stops.append(down)
-        x, down = left, down + 0.73
-        for name, title in chapters.items():
+    c = Canvas(1.0)  # drawn downwards from 0; its height follows
+    left, y, parts = 0.98, 0.0, []
+    for numeral, (part, question, chapters) in zip(_NUMERALS, _ROAD, strict=True):
+        parts.append(c.node("state", 0.47, y - 0.3, numeral, width=0.6, height=0.5, size=14))
+        c.text(left, y - 0.18, part, size=14, align="left", weight="bold")
+        c.text(left, y - 0.46, question, align="left", colour="#444444")
+        x, y = left, y - 0.83
+        for name in chapters:
+            title = _TITLES.get(name, name.replace("_", " ").capitalize())
             width = 0.24 + 0.091 * len(title)
             if x + width > WIDTH - 0.1:  # a new row
-                x, down = left, down + 0.42
+                x, y = left, y - 0.42
             kind = "chapter" if f"{part.lower()}/{name}" in there else "planned"
-            boxes.append((kind, x + width / 2, down, title, width))
+            c.node(kind, x + width / 2, y, title, width=width, height=0.32, size=11)
             x += width + 0.1
-        down += 0.51
-    top = down + (0.0 if there == known else 0.3)
-    c = Canvas(top + 0.1)
-    for kind, x, y, title, width in boxes:
-        c.node(kind, x, top - 0.1 - y, title, width=width, height=0.32, size=11)
-    nodes = []
-    for numeral, down, (part, question, _) in zip(_NUMERALS, stops, _ROAD, strict=True):
-        y = top - 0.3 - down
-        nodes.append(c.node("state", 0.47, y, numeral, width=0.6, height=0.5, size=14))
-        c.text(left, y + 0.12, part, size=14, align="left", weight="bold")
-        c.text(left, y - 0.16, question, align="left", colour="#444444")
-    c.chain(*nodes)
+        y -= 0.41
+    c.chain(*parts)
     if there != known:
-        c.node("planned", left + 0.25, 0.2, width=0.5, height=0.32)
-        c.text(left + 0.6, 0.2, "planned, not written yet", align="left", size=11)
+        c.node("planned", left + 0.25, y - 0.1, width=0.5, height=0.32)
+        c.text(left + 0.6, y - 0.1, "planned, not written yet", align="left", size=11)
+        y -= 0.3
+    c.figure.set_figheight(0.1 - y)
+    c.axes.set_ylim(y, 0.1)
     return c.figure

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -152,11 +151,3 @@ def expect(holds: object, name: str, wanted: str, given: object) -> None:
     """Raise ValueError unless `holds`: the argument `name` should be `wanted`, but is `given`."""
     if not holds:
         raise ValueError(f"{name}: expected {wanted}, got {given}")
-
-
-def grey(colour: str) -> float:
-    """Return how light a colour is in grey print: 0 is black, 1 is white (CIE lightness / 100)."""
-    channels = np.array(mpl.colors.to_rgb(colour))
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    luminance = float(linear @ [0.2126, 0.7152, 0.0722])
-    return 1.16 * np.cbrt(luminance) - 0.16 if luminance > 0.008856 else 9.033 * luminance

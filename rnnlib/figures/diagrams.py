@@ -211,10 +211,12 @@ class Canvas:
         colour = _GRADIENT if gradient else PALETTE["black"]
         self.text(left + 0.7, y, words, align="left", colour=colour)
 
-    def dots(self, *points: Point) -> None:
-        """Mark where lines branch."""
-        for point in points:
-            self.axes.plot(*point, marker="o", markersize=4.5, color=PALETTE["black"], zorder=4)
+    def branch(
+        self, point: Point, *stops: Point | Node, head: bool = True, over: bool = False
+    ) -> None:
+        """Draw an arrow that begins on another one, at a dot."""
+        self.axes.plot(*point, marker="o", markersize=4.5, color=PALETTE["black"], zorder=4)
+        self.arrow(point, *stops, head=head, over=over)
 
     def grid(self, kind: str, left: float, middle: float, rows: int, columns: int) -> Node:
         """Draw a matrix as a grid of cells, `middle` being the height of its centre."""
@@ -446,14 +448,12 @@ def lstm_cell() -> Figure:
         if word == "output":
             c.arrow(old, (x, bus), gate)
         else:
-            c.arrow((x, bus), gate)
-            c.dots((x, bus))
+            c.branch((x, bus), gate)
         c.arrow(gate, *([] if x == goal.x else [(x, goal.y)]), goal)
         c.text(x + 0.08, gates + 0.36, name, align="left", size=15)
         c.text(x + 0.05, bus - 0.22, word, size=11)
-    c.arrow(c.node("input", 1.1, 0.4, "$x_t$"), (1.1, bus), head=False)
-    c.arrow((5.05, road), squash)
-    c.dots((1.1, bus), (5.05, road))
+    c.branch((1.1, bus), c.node("input", 1.1, 0.4, "$x_t$"), head=False)
+    c.branch((5.05, road), squash)
     c.chain(squash, show, new)
     c.text(1.75, 0.58, r"$c_t = f_t \odot c_{t-1} + i_t \odot g_t$", size=15, align="left")
     c.text(1.75, 0.22, r"$h_t = o_t \odot \tanh(c_t)$", size=15, align="left")
@@ -480,20 +480,18 @@ def gru_cell() -> Figure:
         c.text(gate.x - 0.3, gates, word, size=11, align="right")
         c.text(gate.x - 0.1, gates + 0.52, name, size=15, align="right")
     c.chain(old, keep, add, new)
-    c.arrow((1.1, road), (1.1, from_h), (4.38, from_h), (4.38, gates - 0.2))
-    c.arrow((1.1, middle), product)
+    c.branch((1.1, road), (1.1, from_h), (4.38, from_h), (4.38, gates - 0.2))
+    c.branch((1.1, middle), product)
     c.arrow(entry, (4.22, from_x), (4.22, gates - 0.2), over=True)
-    c.arrow((2.32, from_x), (2.32, gates - 0.2), over=True)
-    c.arrow((2.48, from_h), (2.48, gates - 0.2))
-    c.arrow((3.25, from_x), squash, over=True)
+    c.branch((2.32, from_x), (2.32, gates - 0.2), over=True)
+    c.branch((2.48, from_h), (2.48, gates - 0.2))
+    c.branch((3.25, from_x), squash, over=True)
     c.arrow(reset, scale)
     c.chain(product, scale, squash, write, add)
     c.text(3.92, middle + 0.2, "$n_t$", size=15)
     c.arrow(update, keep, over=True)
-    c.arrow((4.3, gates + 0.4), rest)
+    c.branch((4.3, gates + 0.4), rest)
     c.chain(rest, write)
-    c.dots((1.1, road), (1.1, middle), (2.32, from_x), (2.48, from_h), (3.25, from_x))
-    c.dots((4.3, rest.y))
     c.text(
         0.2, 0.6, r"$n_t = \tanh(W_{xn} x_t + r_t \odot (W_{hn} h_{t-1}))$", size=14, align="left"
     )

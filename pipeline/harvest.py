@@ -69,8 +69,12 @@ def adapt_nbval() -> None:
 
 def note(item: Any, call: Any, report: Any) -> None:
     """Remember what one cell took, how it failed, and what its kernel has used so far."""
+    if report.when == "setup":
+        item.busy_before = busy_seconds(item.parent.kernel)
     if report.when == "call":
-        item.seconds = call.duration
+        # The kernel's processor time: beside other work a cell takes longer, but not more of it.
+        busy = busy_seconds(item.parent.kernel) - item.busy_before
+        item.seconds = min(call.duration, busy) if busy > 0 else call.duration
         item.peak_bytes = peak_memory(item.parent.kernel)
     if report.failed:
         message = _ANSI.sub("", str(call.excinfo.value))
@@ -91,7 +95,7 @@ def _clear(text: str) -> str:
 
 def peak_memory(kernel: Any) -> int:
     """Return the most memory that the kernel has held so far, in bytes (0: unknown)."""
-    pid = getattr(getattr(kernel.km, "provisioner", None), "pid", None)
+    pid = _process(kernel)
     if not pid:
         return 0
     try:
@@ -105,6 +109,25 @@ def peak_memory(kernel: Any) -> int:
         return int(getattr(memory, "peak_wset", memory.rss))
     except (OSError, TypeError, ImportError, LookupError):
         return 0
+
+
+def _process(kernel: Any) -> int | None:
+    manager = getattr(kernel, "km", None)
+    return getattr(getattr(manager, "provisioner", None), "pid", None)
+
+
+def busy_seconds(kernel: Any) -> float:
+    """Return the processor time that the kernel's process has used so far (0: unknown)."""
+    import psutil
+
+    pid = _process(kernel)
+    if pid is None:
+        return 0.0  # psutil would take None for this process
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
 
 
 def write(items: list[Any], destination: Path) -> None:

@@ -1,8 +1,8 @@
 """The tiny network: two hidden units and a few round numbers that run through the whole book.
 
 It is a latch. From the zero state the input +1 sets it, 0 lets it hold what it has, and -2 resets
-it; the output is meant to report which of the two happened last. (Once it has been reset, +1 is too
-weak to set it again; a little more than +2 does it.) Its numbers are small enough for paper, and
+it; the output is meant to report which of the two happened last. (When it has held for some steps
+after a reset, +1 is too weak; a little more than +2 sets it.) Its numbers are small enough for paper, and
 its steps are few enough for a blackboard.
 """
 

@@ -5,7 +5,8 @@
 A ratio is torch's time over ours, so 2.00 means twice as fast. Both sides take turns inside one
 run, which treats them alike when other work comes and goes, and each figure is the median of its
 turns. On one thread, processor time is counted, which leaves out the waiting for other programs;
-on several, the time on the wall. A training step is a forward and a backward pass, to the weights and to the input.
+on several, the time on the wall. A training step is a forward and a backward pass, to the weights
+and to the input.
 """
 
 from __future__ import annotations

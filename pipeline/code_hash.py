@@ -68,6 +68,7 @@ def data_hash(module: str, function: str, root: Path = ROOT) -> str:
                 if file.hash
                 and file.suffix not in (".py", ".pyc")
                 and ".dist-info" not in str(file)
+                and file.parts[0] != ".."  # scripts, whose first line names the environment
             ]
             lines += [f"{name} {distribution.version}", *sorted(files)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else ""

@@ -55,7 +55,8 @@ def check_formula(
         difference, scale = np.abs(a - b).max(), max(1.0, np.abs(b).max())
         if not difference <= tolerance * scale:
             raise FormulaError(
-                f"{label}: differs from {against} by {difference:.3g}, allowed {tolerance * scale:g}"
+                f"{label}: differs from {against} by {difference:.3g}, "
+                f"allowed {tolerance * scale:g}"
             )
     return Agreement(label, against, tolerance)
 

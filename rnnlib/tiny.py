@@ -2,8 +2,8 @@
 
 It is a latch. From the zero state the input +1 sets it, 0 lets it hold what it has, and -2 resets
 it; the output is meant to report which of the two happened last. (When it has held for some steps
-after a reset, +1 is too weak; a little more than +2 sets it.) Its numbers are small enough for paper, and
-its steps are few enough for a blackboard.
+after a reset, +1 is too weak; a little more than +2 sets it.) Its numbers are small enough for
+paper, and its steps are few enough for a blackboard.
 """
 
 from __future__ import annotations

@@ -157,12 +157,17 @@ class _Kernel(Function):
     @classmethod
     def differentiate(cls, ctx: Any, *d_results: Tensor) -> Gradients:
         others = (None,) * (len(ctx.needs_input_grad) - ctx.inputs)
-        inputs = ctx.saved_tensors[: ctx.inputs]
+        saved = ctx.saved_tensors  # read once: gradient checkpointing gives them out only once
+        inputs = saved[: ctx.inputs]
         twice = torch.is_grad_enabled()  # true only where create_graph=True was asked for
-        if twice and ctx.replay is not None:
+        # is_grads_batched=True hands over many gradients at once, which no step can write into
+        batched = any(map(torch._C._functorch.is_legacy_batchedtensor, d_results))
+        if (twice or batched) and ctx.replay is not None:
             return *_replayed(ctx, inputs, d_results), *others
+        if batched:
+            raise RuntimeError(NO_TRANSFORMS)
         with torch.no_grad():
-            gradients = cls.first_derivative(ctx, *d_results)
+            gradients = cls.first_derivative(ctx, saved, *d_results)
         if twice:
             sources = [t for t in (*inputs, *d_results) if t is not None]
             results = [g for g in gradients if g is not None]
@@ -199,8 +204,8 @@ class _RNN(_Kernel):
         return hs, _last(steps, sizes)
 
     @staticmethod
-    def first_derivative(ctx: Any, d_hs: Tensor, d_last: Tensor) -> Gradients:
-        x, h0, W_ih, W_hh, _, _, hs = ctx.saved_tensors
+    def first_derivative(ctx: Any, saved: Sequence[Any], d_hs: Tensor, d_last: Tensor) -> Gradients:
+        x, h0, W_ih, W_hh, _, _, hs = saved
         sizes = ctx.sizes
         tanh = ctx.nonlinearity == "tanh"
         slope = _one_minus_square(hs) if tanh else (hs > 0).to(hs.dtype)
@@ -265,8 +270,8 @@ class _GRU(_Kernel):
         return hs, _last(steps, sizes)
 
     @staticmethod
-    def first_derivative(ctx: Any, d_hs: Tensor, d_last: Tensor) -> Gradients:
-        x, h0, W_ih, W_hh, _, b_hh, gates, q, hs = ctx.saved_tensors
+    def first_derivative(ctx: Any, saved: Sequence[Any], d_hs: Tensor, d_last: Tensor) -> Gradients:
+        x, h0, W_ih, W_hh, _, b_hh, gates, q, hs = saved
         sizes, H = ctx.sizes, h0.shape[1]
         r, z, n = gates.chunk(3, dim=1)
         previous = _previous(h0, hs, sizes)
@@ -354,8 +359,10 @@ class _LSTM(_Kernel):
         return hs, _last(h_steps, sizes), _last(c_steps, sizes)
 
     @staticmethod
-    def first_derivative(ctx: Any, d_hs: Tensor, d_h_last: Tensor, d_c_last: Tensor) -> Gradients:
-        x, h0, c0, W_ih, W_hh, _, _, gates, hs, cs, tanh_c = ctx.saved_tensors
+    def first_derivative(
+        ctx: Any, saved: Sequence[Any], d_hs: Tensor, d_h_last: Tensor, d_c_last: Tensor
+    ) -> Gradients:
+        x, h0, c0, W_ih, W_hh, _, _, gates, hs, cs, tanh_c = saved
         sizes, H = ctx.sizes, h0.shape[1]
         i, f, g, o = gates.chunk(4, dim=1)
         c_slope = o * (1 - tanh_c * tanh_c)  # dh / dc
@@ -418,21 +425,23 @@ class _FirstOnly(Function):
 
 
 def _replayed(ctx: Any, inputs: Sequence[Tensor | None], d_results: Sequence[Tensor]) -> Gradients:
-    """Gradients that can be differentiated again, by running the sequence once more."""
-    # Aliases, so that a weight computed from the input does not lead back into the input.
-    aliases = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
-    wanted = ctx.needs_input_grad[: len(aliases)]
-    found = torch.autograd.grad(
-        ctx.replay(*aliases),
-        [
-            tensor
-            for tensor, want in zip(aliases, wanted, strict=True)
-            if want and tensor is not None
-        ],
-        d_results,
-        create_graph=True,
-        allow_unused=True,
-    )
+    """Gradients by running the sequence once more, with operations that autograd records."""
+    wanted = ctx.needs_input_grad[: len(inputs)]
+    twice = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # Aliases, so that a weight computed from the input does not lead back into the input.
+        aliases = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
+        found = torch.autograd.grad(
+            ctx.replay(*aliases),
+            [
+                tensor
+                for tensor, want in zip(aliases, wanted, strict=True)
+                if want and tensor is not None
+            ],
+            d_results,
+            create_graph=twice,
+            allow_unused=True,
+        )
     there = iter(found)
     return tuple(next(there) if want else None for want in wanted)
 

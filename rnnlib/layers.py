@@ -12,7 +12,7 @@ shapes and load each other's `state_dict`; `isinstance(layer, torch.nn.LSTM)` ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -82,15 +82,15 @@ class _RecurrentLayer(torch.nn.RNNBase):
         single = input.dim() == 2
         x = input.unsqueeze(1) if single else input.transpose(0, 1) if self.batch_first else input
         T, B, D = x.shape
-        if hx is None:
-            states = self._zeros(B)
-        else:
+        states: States | None = None
+        if hx is not None:
             states = tuple(s.unsqueeze(1) if single else s for s in self._as_tuple(hx))
         rows, states = self._run_rows(x.reshape(T * B, D), states, (B,) * T, backend)
         output = rows.view(T, B, rows.shape[1])
+        output = _own_memory(output.transpose(0, 1) if self.batch_first and not single else output)
         if single:
             return output.squeeze(1), self._as_given(tuple(s.squeeze(1) for s in states))
-        return (output.transpose(0, 1) if self.batch_first else output), self._as_given(states)
+        return output, self._as_given(states)
 
     def step(self, x_t: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Run one time step.
@@ -119,7 +119,9 @@ class _RecurrentLayer(torch.nn.RNNBase):
 
     def initial_state(self, batch_size: int) -> Any:
         """Return zeros: h (layers * directions, B, H), for an LSTM the pair (h, c)."""
-        return self._as_given(self._zeros(checks.positive_integer("batch_size", batch_size)))
+        checks.positive_integer("batch_size", batch_size)
+        like: Any = self._parameters.get("weight_ih_l0", self._flat_weights[0])
+        return self._as_given(self._zeros(batch_size, like))
 
     def extra_repr(self) -> str:
         """Return what `print` shows between the brackets, as `torch.nn` does."""
@@ -149,7 +151,9 @@ class _RecurrentLayer(torch.nn.RNNBase):
     # Input, at the door
 
     def _check(self, input: Tensor | PackedSequence, hx: Any) -> Any:
-        weight = self.weight_ih_l0
+        # A weight that is computed (parametrized) is left alone: each look at it computes it anew,
+        # and some of those computations change what comes after (spectral norm, dropout).
+        weight = self._parameters.get("weight_ih_l0")
         if isinstance(input, PackedSequence):
             checks.tensor("input.data", input.data, ("N", self.input_size))
             _check_packing(input)
@@ -198,18 +202,25 @@ class _RecurrentLayer(torch.nn.RNNBase):
     def _run_packed(self, input: PackedSequence, hx: Any, backend: str) -> tuple[Any, Any]:
         rows, batch_sizes, order, original_order = input
         sizes = tuple(batch_sizes.tolist())
-        states = self._zeros(sizes[0]) if hx is None else self._as_tuple(hx)
-        if hx is not None and order is not None:
+        states: States | None = None if hx is None else self._as_tuple(hx)
+        if states is not None and order is not None:
             states = tuple(s.index_select(1, order) for s in states)
         rows, states = self._run_rows(rows, states, sizes, backend)
+        rows = _own_memory(rows)
         if original_order is not None:
             states = tuple(s.index_select(1, original_order) for s in states)
         return PackedSequence(rows, batch_sizes, order, original_order), self._as_given(states)
 
     def _run_rows(
-        self, rows: Tensor, states: States, sizes: kernels.Sizes, backend: str
+        self, rows: Tensor, states: States | None, sizes: kernels.Sizes, backend: str
     ) -> tuple[Tensor, States]:
         """All layers and directions over packed rows: (N, D) -> (N, directions * H)."""
+        weights = self._weights()
+        if not _autocast(rows.device):
+            for name, tensor in (("input", rows), *(("hx", s) for s in states or ())):
+                checks.same_kind(name, tensor, weights[0][0])
+        if states is None:
+            states = self._zeros(sizes[0], weights[0][0])
         run = self._loop if backend == "loop" else self._fused
         backwards = _reversal(sizes, rows.device) if self.bidirectional else None
         last_states: list[States] = []
@@ -221,38 +232,29 @@ class _RecurrentLayer(torch.nn.RNNBase):
                 index = len(last_states)  # layer by layer, in each forward and then backward
                 x = rows if order is None else rows.index_select(0, order)
                 start = tuple(s[index] for s in states)
-                output, last = run(x, start, self.all_weights[index], sizes)
+                output, last = run(x, start, weights[index], sizes)
                 outputs.append(output if order is None else output.index_select(0, order))
                 last_states.append(last)
             rows = torch.cat(outputs, dim=1) if self.bidirectional else outputs[0]
-        if backend == "fused" and rows.requires_grad:
-            rows = rows.clone()  # the kernel keeps its own, so that the caller may write on this
         return rows, tuple(torch.stack(each) for each in zip(*last_states, strict=True))
 
     def _loop(
         self, rows: Tensor, states: States, weights: Sequence[Tensor], sizes: kernels.Sizes
     ) -> tuple[Tensor, States]:
-        step = self._step_function()
-        outputs, ended = [], []
-        for x in rows.split(list(sizes)):
-            if len(x) < len(states[0]):  # the shortest sequences have ended
-                ended.append(tuple(s[len(x) :] for s in states))
-                states = tuple(s[: len(x)] for s in states)
-            states = self._as_tuple(step(x, self._as_given(states), *weights))
-            outputs.append(states[0])
-        ended.append(states)
-        return torch.cat(outputs), tuple(torch.cat(each[::-1]) for each in zip(*ended, strict=True))
+        return _repeat(self._step_function(), rows, states, weights, sizes)
 
     def _fused(
         self, rows: Tensor, states: States, weights: Sequence[Tensor], sizes: kernels.Sizes
     ) -> tuple[Tensor, States]:
+        step = self._step_function()  # and not self, which would live as long as the graph
+
         def replay(x: Tensor, *tensors: Tensor | None) -> States:
             given = [tensor for tensor in tensors if tensor is not None]
             state, weights = tuple(given[: len(states)]), given[len(states) :]
-            output, last = self._loop(x, state, weights, sizes)
+            output, last = _repeat(step, x, state, weights, sizes)
             return output, *last
 
-        # "auto" promises whatever torch.nn does, and that includes second derivatives.
+        # "auto" promises whatever torch.nn does: second derivatives and batches of gradients too.
         twice = replay if self.backend == "auto" else None
         inputs = (rows, *states)
         if not _autocast(rows.device):
@@ -271,12 +273,19 @@ class _RecurrentLayer(torch.nn.RNNBase):
     def _kernel_function(self) -> Callable[..., States]:
         raise NotImplementedError
 
+    def _weights(self) -> Sequence[Sequence[Tensor]]:
+        """The weights of every layer and direction, each looked at as often as torch.nn does."""
+        if all(name in self._parameters for name in self._flat_weights_names):
+            return self.all_weights
+        self._update_flat_weights()
+        weights: Iterator[Any] = iter(self._flat_weights)
+        return [[next(weights) for _ in names] for names in self._all_weights]
+
     # States are a tuple inside, (h,) or (h, c), and as torch.nn has them outside, h or (h, c).
 
-    def _zeros(self, batch_size: int) -> States:
+    def _zeros(self, batch_size: int, like: Tensor) -> States:
         shape = (self.num_layers * (2 if self.bidirectional else 1), batch_size, self.hidden_size)
-        weight = self.all_weights[0][0]
-        return tuple(weight.new_zeros(shape) for _ in range(2 if self._has_cell_state else 1))
+        return tuple(like.new_zeros(shape) for _ in range(2 if self._has_cell_state else 1))
 
     def _as_tuple(self, hx: Any) -> States:
         return hx if self._has_cell_state else (hx,)
@@ -455,6 +464,34 @@ def _autocast(device: torch.device) -> bool:
     if not torch._C._is_any_autocast_enabled():  # by far the most frequent answer, and quick
         return False
     return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+
+
+def _own_memory(output: Tensor) -> Tensor:
+    """A copy that is no view: a caller may write on it, and `detach_` it, as with torch.nn.
+
+    The kernels keep what they computed for their backward pass.
+    """
+    return output.clone() if output.requires_grad or output._is_view() else output
+
+
+def _repeat(
+    step: Callable[..., Any],
+    rows: Tensor,
+    states: States,
+    weights: Sequence[Tensor],
+    sizes: kernels.Sizes,
+) -> tuple[Tensor, States]:
+    """Run one step of a cell after the other over packed rows."""
+    outputs, ended = [], []
+    for x in rows.split(list(sizes)):
+        if len(x) < len(states[0]):  # the shortest sequences have ended
+            ended.append(tuple(s[len(x) :] for s in states))
+            states = tuple(s[: len(x)] for s in states)
+        after = step(x, states if len(states) == 2 else states[0], *weights)
+        states = after if len(states) == 2 else (after,)
+        outputs.append(states[0])
+    ended.append(states)
+    return torch.cat(outputs), tuple(torch.cat(each[::-1]) for each in zip(*ended, strict=True))
 
 
 def _check_packing(packed: PackedSequence) -> None:

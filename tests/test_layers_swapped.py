@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd.functional import jacobian
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations, parametrize
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence
+from torch.utils.checkpoint import checkpoint
 
 import rnnlib
 from rnnlib import layers
@@ -228,6 +231,50 @@ def inference(library: Any, kind: str) -> list[Any]:
     return [*results, x.grad]
 
 
+def gradient_checkpointing(library: Any, kind: str) -> list[Any]:
+    """Saved tensors are given out once, and dropout is drawn again in the recomputation."""
+    rnn = getattr(library, kind)(3, 4, 3, dropout=0.5)
+    x = torch.randn(20, 2, 3, requires_grad=True)
+    output, _ = checkpoint(rnn, x, use_reentrant=False)
+    output.pow(2).sum().backward()
+    return [output, x.grad, *(p.grad for p in rnn.parameters())]
+
+
+def owns_its_outputs(library: Any, kind: str) -> list[Any]:
+    """A hook set before a write sees the gradient after it; `detach_` refuses views."""
+    rnn = getattr(library, kind)(3, 4)
+    output, _ = rnn(torch.randn(20, 2, 3))
+    output.register_hook(lambda gradient: gradient * 3)
+    output.mul_(2).sum().backward()
+    packed, _ = rnn(pack_sequence([torch.randn(n, 3) for n in (20, 5)]))
+    packed.data.detach_()
+    rnn.batch_first = kind != "LSTM"  # whose kernel in torch.nn returns a view there
+    output, _ = rnn(torch.randn(2, 20, 3))
+    return [packed.data, output.detach_(), *(p.grad for p in rnn.parameters())]
+
+
+class Noise(nn.Module):
+    """A weight that is drawn anew each time somebody looks at it."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return F.dropout(weight, 0.5, self.training)
+
+
+def computed_weights(library: Any, kind: str) -> list[Any]:
+    """Looking once more than torch.nn does would change the weights that come after."""
+    results = []
+    for length in (5, 20):  # "auto" takes another way for long sequences
+        rnn = getattr(library, kind)(3, 4, 2)
+        parametrizations.spectral_norm(rnn, "weight_hh_l0")
+        parametrize.register_parametrization(rnn, "weight_ih_l1", Noise())
+        for _ in range(2):
+            output, _ = rnn(torch.randn(length, 2, 3))
+            output.sum().backward()
+            results.append(output)
+        results += [p.grad for p in rnn.parameters()]
+    return results
+
+
 PROGRAMS = [
     classifier,
     language_model,
@@ -235,6 +282,9 @@ PROGRAMS = [
     subclass,
     writes_on_outputs,
     inference,
+    gradient_checkpointing,
+    owns_its_outputs,
+    computed_weights,
 ]
 
 
@@ -249,6 +299,35 @@ def test_program_gives_the_same_results(program, kind, backend):
 @every_kind
 def test_gradient_penalty_gives_the_same_results(kind, backend):
     compare(gradient_penalty, backend, kind)
+
+
+def many_gradients(library: Any, kind: str) -> list[Any]:
+    """A Jacobian in one batched backward pass."""
+    rnn = getattr(library, kind)(3, 4)
+    x = torch.randn(14, 2, 3)
+    return [jacobian(lambda x: rnn(x)[0][-1], x, vectorize=True)]
+
+
+@pytest.mark.parametrize("backend", ["auto", "loop"])
+@every_kind
+def test_batched_gradients_are_the_same(kind, backend):
+    if kind == "LSTM" and backend == "auto":
+        pytest.skip("this is torch.nn's own kernel")
+    compare(many_gradients, backend, kind)
+
+
+@every_kind
+def test_fused_refuses_batched_gradients(kind):
+    torch.manual_seed(0)
+    with pytest.raises(RuntimeError, match='use backend="loop"'):
+        many_gradients(Swapped("fused"), kind)
+
+
+def test_a_computed_weight_still_checks_its_input():
+    layer = rnnlib.GRU(3, 4, backend="fused")
+    parametrizations.weight_norm(layer, "weight_ih_l0")
+    with pytest.raises(ValueError, match="input has dtype"):
+        layer(torch.randn(5, 2, 3, dtype=torch.float64))
 
 
 @every_backend

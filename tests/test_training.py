@@ -364,6 +364,9 @@ def test_strange_checkpoints_are_clear_errors(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(training.CheckpointError, match=r"run\.pt"):
         training.load_checkpoint(path)
+    path.write_text("hello")
+    with pytest.raises(training.CheckpointError, match="is damaged"):
+        training.load_checkpoint(path)
     torch.save([1], path)
     with pytest.raises(training.CheckpointError, match="holds a list, not a dict"):
         training.load_checkpoint(path)
@@ -379,6 +382,41 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
     options["schedule"] = None
     with pytest.raises(training.CheckpointError, match="one run has a schedule"):
         training.train(model, **{**options, "resume": True})
+
+
+def test_a_changed_bit_in_a_weight_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "run.pt"
+    weight = torch.full((500,), 7.25)
+    training.save_checkpoint(path, {"weight": weight})
+    content = bytearray(path.read_bytes())
+    place = content.find(weight.numpy().tobytes())
+    assert place > 0
+    content[place + 100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(training.CheckpointError, match="is damaged"):
+        training.load_checkpoint(path)
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.pt"
+    model, options = setting(updates=3, checkpoint=path)
+    training.train(model, **{**options, "schedule": None})
+    options |= {"optimizer": torch.optim.SGD(model.parameters(), 0.1), "schedule": None}
+    with pytest.raises(training.CheckpointError, match="another kind of optimizer"):
+        training.train(model, **{**options, "updates": 5, "resume": True})
+
+
+def test_an_optimizer_of_another_model_is_refused() -> None:
+    _, options = setting(updates=3)
+    with pytest.raises(ValueError, match="optimizer must hold parameters of model"):
+        training.train(Reader(), **options)
+
+
+def test_resuming_a_finished_run_says_why_it_ended(tmp_path: Path) -> None:
+    model, options = setting(updates=3, checkpoint=tmp_path / "run.pt")
+    training.train(model, **options)
+    history = training.train(model, **{**options, "resume": True})
+    assert (history.step, history.stopped) == (3, "updates")
 
 
 @pytest.mark.parametrize("failure", ["write", "replace"])

@@ -134,6 +134,9 @@ def train(
         raise ValueError("stop_when and patience need evaluate")
     if resume and checkpoint is None:
         raise ValueError("resume needs checkpoint, the file to continue from")
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if not any(id(p) in trained for p in model.parameters()):
+        raise ValueError("optimizer must hold parameters of model; it holds none of them")
     run = _Run(model, optimizer, schedule, _DataOrder(batches, seed), checkpoint)
     if resume and checkpoint is not None and Path(checkpoint).exists():
         run.load(checkpoint)
@@ -160,6 +163,7 @@ def train(
             if history.stopped or history.step % checkpoint_every == 0:
                 run.take_checkpoint()
             bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+    history.stopped = history.stopped or "updates"  # a resumed run may have had nothing left to do
     run.write_checkpoint()
     if run.best_weights is not None:
         model.load_state_dict(run.best_weights)
@@ -282,7 +286,12 @@ class _Run:
         content = load_checkpoint(path)
         try:
             self.model.load_state_dict(content["model"])
+            settings = [set(group) for group in self.optimizer.param_groups]
             self.optimizer.load_state_dict(content["optimizer"])
+            for wanted, group in zip(settings, self.optimizer.param_groups, strict=True):
+                if not wanted <= set(group):
+                    missing = ", ".join(sorted(wanted - set(group)))
+                    raise ValueError(f"it is of another kind of optimizer, without {missing}")
             if (self.schedule is None) != (content["schedule"] is None):
                 raise ValueError("one run has a schedule, the other has none")
             if self.schedule is not None:
@@ -291,7 +300,7 @@ class _Run:
             self.best_weights, self.best_value, self.since_best = content["best"]
             self.history = History(**content["history"])
             self.state, self.random_state_to_restore = content["state"], content["random"]
-        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"checkpoint {path} does not fit this training: {error}"
             ) from error

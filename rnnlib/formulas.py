@@ -18,6 +18,8 @@ class Agreement:
         self.label, self.against, self.tolerance = label, against, tolerance
 
     def __repr__(self) -> str:
+        if self.tolerance == 0:
+            return f"{self.label}: agrees with {self.against} exactly"
         return f"{self.label}: agrees with {self.against} (difference below {self.tolerance:g})"
 
 

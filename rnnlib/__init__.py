@@ -13,7 +13,17 @@ from rnnlib.layers import GRU, LSTM, RNN
 __version__ = "0.1.0"
 
 # Imported on first use, so that `import rnnlib` stays light (figures would bring in matplotlib).
-_ROOMS = ("claims", "data", "figures", "numpy_nets", "probes", "records", "tiny", "training")
+_ROOMS = (
+    "claims",
+    "data",
+    "figures",
+    "initialisation",
+    "numpy_nets",
+    "probes",
+    "records",
+    "tiny",
+    "training",
+)
 
 __all__ = ["GRU", "LSTM", "RNN", "cells", "checks", "kernels", "layers", *_ROOMS]
 

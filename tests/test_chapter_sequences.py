@@ -1,4 +1,4 @@
-"""The formulas of the chapter on why sequences are hard: shown, checked, and a wrong one noticed."""
+"""The formulas of the chapter on why sequences are hard, and wrong ones that are noticed."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import rnnlib
-from experiments import clipping, memory_horizon
+from experiments import clipping, memory_horizon, optimiser_arms
 from experiments.memory_horizon import FAMILIES, Problem, Reader
 from rnnlib.checks import InputError
 from rnnlib.initialisation import initialise_recurrent
@@ -254,3 +254,66 @@ def test_clipping_changes_long_gradients_only(monkeypatch):
     monkeypatch.setattr(clipping, "total_norm", lambda _: next(norms))
     clipping.run(0, "sgd", 1e-6, 1.0, updates=2)
     assert factors == [0.25, 1.0]
+
+
+# -------------------------------------------------------------------------------- optimiser arms
+
+
+def test_the_penalty_is_pascanus_sum_over_step_jacobians():
+    torch.manual_seed(0)
+    model = Reader(2, 4, 3, "default").double()
+    x = torch.randn(6, 2, 2, dtype=torch.float64)
+    h, _ = model.recurrent(x)
+    weights = torch.randn(2, 4, dtype=torch.float64)
+    W = model.recurrent.weight_hh_l0
+    expected = 0.0
+    for b in range(2):  # one sequence at a time, with automatic differentiation
+        states = [torch.zeros(4, dtype=torch.float64, requires_grad=True)]
+        for t in range(6):
+            a = model.recurrent.weight_ih_l0 @ x[t, b] + W @ states[-1]
+            states.append(torch.tanh(a + model.recurrent.bias_ih_l0 + model.recurrent.bias_hh_l0))
+        gradients = torch.autograd.grad(states[-1] @ weights[b], states[1:])
+        norms = torch.stack(gradients).norm(dim=1)  # of dE/dh_1 to dE/dh_6
+        expected += float(((norms[:-1] / norms[1:] - 1) ** 2).sum()) / 2
+    found = optimiser_arms.penalty(W, h.detach(), 1e-6 * weights)
+    assert found.item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_the_penalty_vanishes_where_every_step_keeps_the_length():
+    W = nn.init.orthogonal_(torch.empty(5, 5))
+    h, delta = torch.zeros(7, 3, 5), torch.randn(3, 5)  # at h = 0 tanh has slope 1
+    assert float(optimiser_arms.penalty(W, h, delta)) == pytest.approx(0, abs=1e-10)
+    assert float(optimiser_arms.penalty(0.5 * W, h, delta)) == pytest.approx(6 * 0.25, rel=1e-5)
+
+
+def test_arms_differ_in_what_they_are_called_after(monkeypatch):
+    factors, shortened = [], []
+    original = optimiser_arms.add_gradient
+
+    def note(model, x, d, factor):
+        factors.append(factor)
+        original(model, x, d, factor)
+
+    monkeypatch.setattr(optimiser_arms, "add_gradient", note)
+    monkeypatch.setattr(optimiser_arms, "shorten_gradient", lambda *_: shortened.append(1))
+    for arm in ("sgd", "clipped", "penalised"):
+        found = optimiser_arms.run(0, arm, 10, updates=1)
+        assert (found["solved"], found["updates"]) == (0, 1)
+    assert factors == [0, 0, 2]
+    assert len(shortened) == 2
+
+
+def test_the_gradient_of_the_penalty_is_added_to_that_of_the_loss():
+    problem = Problem(FAMILIES["temporal order"], 10)
+    torch.manual_seed(0)
+    model = problem.model("default")
+    x, d = problem.draw(20, seeded())
+    optimiser_arms.add_gradient(model, x, d, 0.0)
+    plain = {name: p.grad.clone() for name, p in model.named_parameters()}
+    memory_horizon.loss_of(model, (x, d)).backward()
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(p.grad, 2 * plain[name])
+    model.zero_grad()
+    optimiser_arms.add_gradient(model, x, d, 2.0)
+    changed = {n for n, p in model.named_parameters() if not torch.allclose(p.grad, plain[n])}
+    assert changed == {"recurrent.weight_hh_l0"}

@@ -23,7 +23,7 @@ from pipeline.chapters import BOOK, Chapter, code_cells, tags
 FOLDER = Path(__file__).parent / "formulas"
 DISPLAY = re.compile(r"^\$\$\n(.*?)\n\$\$[ ]*(?:\(([\w-]+)\))?", re.DOTALL | re.MULTILINE)
 # Cells that a check of a formula does not need: figures, records, long training, claims.
-NOT_NEEDED = ("plt.show()", "records.load", "claims.check", "record.values", "truncated_bptt.run")
+NOT_NEEDED = ("plt.show()", "records.load", "claims.check", "truncated_bptt.run")
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,33 @@ def same_tex(a: str, b: str) -> bool:
 
 
 def cells(name: str) -> list[str]:
-    """Return the code of a chapter that leads to its formulas' checks, cell by cell."""
-    found = code_cells(Chapter(name, BOOK / f"{name}.md").notebook())
-    return [
-        cell.source
-        for cell in found
-        if not any(word in cell.source for word in NOT_NEEDED)
-        and "nbval-ignore-output" not in tags(cell)
-    ]
+    """Return the code of a chapter that leads to its formulas' checks, cell by cell.
+
+    A cell that uses what a left-out cell defines is left out as well.
+    """
+    found, missing = [], set[str]()
+    for cell in code_cells(Chapter(name, BOOK / f"{name}.md").notebook()):
+        defined, used = names_in(cell.source)
+        skipped = any(word in cell.source for word in NOT_NEEDED) or used & missing
+        if skipped or "nbval-ignore-output" in tags(cell):
+            missing |= defined
+        else:
+            missing -= defined
+            found.append(cell.source)
+    return found
+
+
+def names_in(source: str) -> tuple[set[str], set[str]]:
+    """Return the names that a cell defines, and those that it uses without defining them."""
+    defined, used = set[str](), set[str]()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
+        elif isinstance(node, ast.FunctionDef):
+            defined.add(node.name)
+        elif isinstance(node, ast.alias):
+            defined.add((node.asname or node.name).split(".")[0])
+    return defined, used - defined
 
 
 def run(sources: list[str], until: str = "") -> None:

@@ -370,9 +370,11 @@ def test_wrong_names_plans_and_leftovers_are_reported(project: Path, ran: list) 
     (folder / "old.json").unlink()
     text = (folder / "adding.json").read_text()
     (folder / "adding.json").write_text(
-        text.replace('"total_seconds": 2.0', '"total_seconds": 2e4')
+        text.replace('"total_seconds": 2.0', '"total_seconds": 4e4')
     )
-    assert stale(project) == ["all records together take 5.6 h to make, over the limit of 3 h"]
+    assert stale(project) == [
+        "all records together take 5.6 h to make on two cores, over the limit of 3 h"
+    ]
     (folder / "adding.json").write_text(text[:-40])
     assert "adding is damaged" in stale(project)[0]
     edit(project, "experiments/adding.py", "SEEDS = [1, 2]", "SEEDS = [1, 1]")
@@ -399,7 +401,7 @@ def test_experiments_and_weights_really_run(project: Path, capfd) -> None:
     assert record.values("threads", size=3).tolist() == [[1.0, 1.0]]
     assert record.values("sum", size=3).tolist() == [3.0]
     assert math.isnan(record.values("share", size=0)[0])
-    assert "of 10800 s" in capfd.readouterr().out
+    assert "of 21600 s" in capfd.readouterr().out
 
     weights = project / "experiments" / "weights"
     weights.mkdir()
@@ -436,6 +438,38 @@ def test_a_failing_process_shows_its_error(project: Path) -> None:
     task = maker.tasks(False, project)[0]
     words = maker._one_run(task, '{"length": 1, "seed": 1}', project / "_build" / "x.json")
     assert "RuntimeError: oh" in words
+
+
+def test_a_run_leaves_nothing_to_the_next_one(project: Path) -> None:
+    shutil.rmtree(project / "rnnlib")
+    (project / "experiments" / "one.py").write_text(
+        "import os\nimport torch\nSEEDS = [1, 2, 3]\nSETTINGS = [{}]\n"
+        "def run(seed):\n"
+        "    clean = torch.get_default_dtype() == torch.float32\n"
+        "    torch.set_default_dtype(torch.float64)\n"
+        "    print('this is not an answer')\n"
+        "    return {'clean': float(clean), 'process': os.getpid(), 'bench': os.getppid()}\n"
+    )
+    (project / "experiments" / "adding.py").unlink()
+    assert maker.main(["run", "--jobs", "1"], project) == 0
+    record = records.load("one", project / "rnnlib" / "_records")
+    assert record.values("clean").tolist() == [1.0, 1.0, 1.0]
+    assert len(set(record.values("process"))) == 3 and len(set(record.values("bench"))) == 1
+
+
+def test_a_run_that_is_killed_is_reported_and_the_next_one_made(project: Path) -> None:
+    shutil.rmtree(project / "rnnlib")
+    (project / "experiments" / "one.py").write_text(
+        "import os\nSEEDS = [1, 2]\nSETTINGS = [{}]\n"
+        "def run(seed):\n"
+        "    if seed == 1:\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "    return {'seed': seed}\n"
+    )
+    task = next(t for t in maker.tasks(False, project) if t.name == "one")
+    with pytest.raises(PipelineError, match=r"1 runs of one failed:\n.*exit code -9"):
+        maker.make(task)
+    assert len(list(task.workshop.glob("*.json"))) == 1
 
 
 # Loading ------------------------------------------------------------------------------------

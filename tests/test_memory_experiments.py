@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import rnnlib
-from experiments import clipping, memory_horizon, optimiser_arms
+from experiments import clipping, latch_watched, memory_horizon, optimiser_arms
 from experiments.memory_horizon import FAMILIES, Problem, Reader
 from rnnlib.checks import InputError
 from rnnlib.initialisation import initialise_recurrent
@@ -317,3 +317,77 @@ def test_the_gradient_of_the_penalty_is_added_to_that_of_the_loss():
     optimiser_arms.add_gradient(model, x, d, 2.0)
     changed = {n for n, p in model.named_parameters() if not torch.allclose(p.grad, plain[n])}
     assert changed == {"recurrent.weight_hh_l0"}
+
+
+@pytest.mark.parametrize(
+    ("arm", "rate"),
+    [("sgd", 0.01), ("sgd, longer", 0.01), ("clipped, slow", 0.01), ("clipped", 0.1)],
+)
+def test_an_arm_steps_with_its_rate_along_its_gradient(monkeypatch, arm, rate):
+    models: list[Reader] = []
+    original = optimiser_arms.add_gradient
+
+    def note(model, x, d, factor):
+        original(model, x, d, factor)
+        models.append(model)
+        before.extend(p.detach().clone() for p in model.parameters())
+
+    before: list[torch.Tensor] = []
+    monkeypatch.setattr(optimiser_arms, "add_gradient", note)
+    optimiser_arms.run(0, arm, 20, updates=1)
+    (model,) = models
+    for old, p in zip(before, model.parameters(), strict=True):
+        torch.testing.assert_close(p.detach(), old - rate * p.grad)
+
+
+@pytest.mark.parametrize("arm", ["sgd", "sgd, longer"])
+def test_only_the_longer_arm_has_more_updates(monkeypatch, arm):
+    monkeypatch.setattr(optimiser_arms, "UPDATES", 3)
+    monkeypatch.setattr(optimiser_arms, "LONGER", 5)
+    assert optimiser_arms.run(0, arm, 20)["updates"] == (5 if "longer" in arm else 3)
+
+
+def test_momentum_of_the_clipping_experiment_is_nine_tenths(monkeypatch):
+    used = []
+    original = torch.optim.SGD
+
+    def note(parameters, *arguments, **options):
+        used.append((arguments, options))
+        return original(parameters, *arguments, **options)
+
+    monkeypatch.setattr(torch.optim, "SGD", note)
+    clipping.run(0, "sgd", 0.001, 1.0, updates=1)
+    assert used == [((0.001,), {"momentum": 0.9})]
+
+
+# --------------------------------------------------------------------------- a latch, watched
+
+
+def watched_network(weight: float) -> Reader:
+    """One tanh unit: +1 for token 0, −1 for token 1, and h_t = tanh(weight h_{t-1}) after it."""
+    model = Reader(8, 1, 2, "default")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.recurrent.weight_ih_l0[0, :2] = torch.tensor([3.0, -3.0])
+        model.recurrent.weight_hh_l0.fill_(weight)
+        model.output.weight.copy_(torch.tensor([[1.0], [-1.0]]))
+    return model
+
+
+def test_a_watched_run_says_what_the_network_does(monkeypatch):
+    monkeypatch.setattr(Problem, "model", lambda self, weights: watched_network(2.0))
+    found = latch_watched.run(0, length=30, updates=50)
+    h = 0.9575  # where tanh(2 h) = h
+    first = (1 - math.tanh(3.0) ** 2) * (2 * (1 - h**2)) ** 29
+    assert (found["solved"], found["updates"]) == (1, 0)
+    assert found["error"][0] == 0 and math.isnan(found["error"][1])
+    assert found["radius"][0] == 2
+    assert math.log10(found["ratio"][0]) == pytest.approx(math.log10(first / (1 - h**2)), abs=0.5)
+
+
+def test_a_watched_run_looks_every_25_updates_until_the_limit(monkeypatch):
+    monkeypatch.setattr(Problem, "model", lambda self, weights: watched_network(0.1))
+    found = latch_watched.run(0, length=60, updates=50)
+    assert (found["solved"], found["updates"]) == (0, 50)
+    assert len(found["error"]) == 3 and all(0.3 < e < 0.7 for e in found["error"])

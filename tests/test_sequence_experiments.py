@@ -120,3 +120,55 @@ def test_short_training_beats_the_mean_and_is_repeatable():
     mean = glucose_horizons.Forecaster("direct", "level").mean
     _, truth = glucose_horizons.windows("test")
     assert results[0]["rmse"][0] < 0.5 * glucose_horizons.rmse(np.float64(mean), truth)[0]
+
+
+def test_sentences_of_the_test_are_not_those_of_the_training(monkeypatch):
+    drawn, draw = [], negation.pairs
+
+    def spy(count, gap, generator, starts):
+        drawn.append((generator.initial_seed(), starts))
+        return draw(count, gap, generator, starts)
+
+    monkeypatch.setattr(negation, "pairs", spy)
+    negation.run(3, "window", 0, "all", updates=2)
+    (first, _), *fresh = drawn[1:]  # two updates, then one draw for each place
+    assert [starts for _, starts in fresh] == [range(p, p + 1) for p in negation.all_starts(0)]
+    assert len({seed for seed, _ in fresh}) == 1 and fresh[0][0] != first
+
+
+def test_error_is_the_root_of_the_mean_square_of_each_horizon():
+    forecast, truth = np.zeros((2, 2)), np.array([[3.0, 1.0], [4.0, 1.0]])
+    np.testing.assert_allclose(glucose_horizons.rmse(forecast, truth), [np.sqrt(12.5), 1.0])
+
+
+@pytest.mark.parametrize("scheme", ["direct", "iterated"])
+def test_forecaster_learns_from_the_training_part_only(monkeypatch, scheme):
+    asked, cut, seen = [], glucose_horizons.windows, []
+    monkeypatch.setattr(glucose_horizons, "windows", lambda part: asked.append(part) or cut(part))
+    loss = torch.nn.functional.mse_loss
+    monkeypatch.setattr(
+        torch.nn.functional, "mse_loss", lambda y, target: seen.append(target) or loss(y, target)
+    )
+    forecaster = glucose_horizons.train(0, scheme, "level", updates=1)
+    assert set(asked) == {"training"}
+    training = glucose_horizons.split_by_time(glucose_horizons.glucose_segments()).training
+    known = np.concatenate([segment.values for segment in training])
+    assert forecaster.mean == pytest.approx(known.mean())
+    assert forecaster.spread == pytest.approx(known.std())
+    rows = torch.randint(  # the targets of the first update, drawn as `train` draws them
+        len(cut("training")[0]),
+        (glucose_horizons.BATCH,),
+        generator=torch.Generator().manual_seed(1000),
+    )
+    outputs = glucose_horizons.HORIZON if scheme == "direct" else 1
+    assert torch.equal(seen[0], forecaster.standardised(cut("training")[1][rows, :outputs]))
+
+
+def test_errors_are_reported_under_their_own_part():
+    result = glucose_horizons.run(0, "direct", "level", updates=3)
+    forecaster = glucose_horizons.train(0, "direct", "level", updates=3)
+    for name, part in (("rmse", "test"), ("rmse_validation", "validation")):
+        inputs, truth = glucose_horizons.windows(part)
+        np.testing.assert_allclose(
+            result[name], glucose_horizons.rmse(forecaster(inputs), truth), rtol=1e-6
+        )

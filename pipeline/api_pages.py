@@ -83,7 +83,9 @@ def _is_overload(node: Documented) -> bool:
 
 
 def _member(node: Documented, module: str) -> Iterator[str]:
-    yield f"({_label(module, node.name)})=\n### `{node.name}`"
+    # Targets know no capitals, and a module may have a function `player` and a class `Player`.
+    kind = "class" if isinstance(node, ast.ClassDef) else ""
+    yield f"({_label(module, node.name, kind)})=\n### `{node.name}`"
     yield f"```python\n{signature(node)}\n```"
     yield _prose(ast.get_docstring(node) or "")
     if isinstance(node, ast.ClassDef):

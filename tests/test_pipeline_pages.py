@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -72,6 +73,8 @@ def test_reference_page_shows_signature_and_sections(tmp_path: Path) -> None:
 
 def test_reference_page_names_what_the_library_exports() -> None:
     page = api_pages.page()
+    targets = re.findall(r"^\((api-[^)]+)\)=$", page, re.MULTILINE)
+    assert len(targets) > 100 and len(set(targets)) == len(targets)
     for name in ("LSTM", "GRU", "RNN"):
         assert f"### `{name}`" in page
     for module in ("rnnlib.tiny", "rnnlib.claims", "rnnlib.training"):

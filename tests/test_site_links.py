@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from pipeline.site import links, weight
+from pipeline.site import links, trim, weight
 from tests.browser.planted import write_site
 
 BROKEN = {
@@ -99,3 +101,34 @@ def test_pages_carry_title_description_and_language(built_site: Path) -> None:
         assert 'rel="icon"' in text, path
         assert 'property="og:title"' in text, path
     assert "<loc>https://" in (built_site / "sitemap.xml").read_text("utf-8")
+
+
+def test_a_figure_gets_a_palette_and_looks_the_same(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    pixels = np.full((90, 120, 3), 252, np.uint8)
+    pixels[20:60, 10:100] = (0, 114, 178)
+    pixels[30:50, 40:60] = random.integers(0, 255, 3)
+    pixels[70, :, 0] = np.arange(120)
+    path = tmp_path / "figure.png"
+    Image.fromarray(np.kron(pixels, np.ones((4, 4, 1), np.uint8))).save(path, compress_level=0)
+    before, size = np.asarray(Image.open(path), int), path.stat().st_size
+    trim.shrink_figure(path)
+    after = Image.open(path)
+    assert after.mode == "P" and path.stat().st_size < size / 3
+    assert np.abs(np.asarray(after.convert("RGB"), int) - before).max() <= 6
+    once = path.read_bytes()
+    trim.shrink_figure(path)
+    assert path.read_bytes() == once
+
+
+def test_a_transparent_figure_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "figure.png"
+    Image.new("RGBA", (10, 10), (0, 0, 0, 0)).save(path)
+    before = path.read_bytes()
+    trim.shrink_figure(path)
+    assert path.read_bytes() == before
+
+
+def test_figures_of_the_site_have_palettes(built_site: Path) -> None:
+    modes = {p.name: Image.open(p).mode for p in (built_site / "_images").glob("*.png")}
+    assert len(modes) > 20 and set(modes.values()) == {"P"}

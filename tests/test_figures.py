@@ -35,6 +35,8 @@ DIAGRAMS: dict[str, Callable[[], Figure]] = {
     "sequence_shapes": diagrams.sequence_shapes,
     "lstm_cell": diagrams.lstm_cell,
     "gru_cell": diagrams.gru_cell,
+    "bidirectional": diagrams.bidirectional,
+    "stacked": diagrams.stacked,
     "road_map": diagrams.road_map,
     "road_map_started": lambda: diagrams.road_map({"recurrence/rnn", "gates/lstm"}),
 }
@@ -162,6 +164,19 @@ def test_diagrams_refuse_what_does_not_fit() -> None:
             diagrams.step_shapes(*arguments)
     with pytest.raises(ValueError, match="recurrence/other"):
         diagrams.road_map({"recurrence/other"})
+
+
+def test_one_direction_runs_right_and_the_other_left() -> None:
+    figure = diagrams.bidirectional()
+    (axes,) = figure.axes
+    ways: dict[str, set[tuple[float, bool]]] = {"right": set(), "left": set()}
+    for arrow in axes.findobj(FancyArrowPatch):
+        (x0, y0), (x1, y1) = arrow._path_original.vertices[[0, -1]]  # type: ignore[attr-defined]
+        if y0 == y1:
+            ways["right" if x1 > x0 else "left"].add((float(y0), bool(x1 > x0)))
+    (forward,), (backward,) = ways["right"], ways["left"]  # each direction has one row
+    names = {t.get_text(): t.get_position()[1] for t, _ in texts(figure)}
+    assert names["hidden[-2]"] == forward[0] < names["hidden[-1]"] == backward[0]
 
 
 def test_the_road_shows_what_is_written() -> None:

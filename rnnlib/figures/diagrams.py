@@ -500,6 +500,71 @@ def gru_cell() -> Figure:
     return c.figure
 
 
+def bidirectional() -> Figure:
+    """Two networks read the same inputs, one from each end; each output sees both states."""
+    c = Canvas(4.35)
+    low, forward, backward, high = 0.95, 1.95, 2.85, 3.85
+    reads, returns = [], []
+    for step, x in enumerate((1.75, 3.2, 4.65), start=1):
+        c.node("input", x, low, f"$x_{step}$")
+        output = c.node("output", x, high, f"$y_{step}$")
+        sizes = {"width": 0.48, "height": 0.48}
+        there = c.node("state", x - 0.36, forward, rf"$\overrightarrow{{h}}_{step}$", **sizes)
+        back = c.node("state", x + 0.36, backward, rf"$\overleftarrow{{h}}_{step}$", **sizes)
+        for left, state in ((-0.1, there), (0.1, back)):
+            over = state is back
+            c.arrow((x + left, low + 0.23), (x + left, low + 0.42), (state.x, low + 0.42), state,
+                    over=over)  # fmt: skip
+            c.arrow(state, (state.x, high - 0.42), (x + left, high - 0.42),
+                    (x + left, output.side(0, -1)[1]), over=not over)  # fmt: skip
+        reads.append(there)
+        returns.insert(0, back)
+    first = c.node("state", 0.45, forward, "0", width=0.48, height=0.48)
+    last = c.node("state", 5.95, backward, "0", width=0.48, height=0.48)
+    c.chain(first, *reads)
+    c.chain(last, *returns)
+    c.arrow(reads[-1], (5.35, forward))
+    c.arrow(returns[-1], (1.05, backward))
+    c.text(5.42, forward, "hidden[-2]", align="left", size=11)
+    c.text(0.98, backward, "hidden[-1]", align="right", size=11)
+    c.text(0.15, 0.42, "Lower row: reads from left to right. Upper row: from right to left.",
+           align="left")  # fmt: skip
+    c.text(0.15, 0.15, "hidden[-2], hidden[-1]: the two states that have read everything.",
+           align="left")  # fmt: skip
+    return c.figure
+
+
+def stacked() -> Figure:
+    """Two layers over three steps, and one layer with a residual connection around it."""
+    c = Canvas(4.1)
+    low, first, second, high = 0.75, 1.6, 2.5, 3.35
+    layers: list[list[Node]] = [[], []]
+    for step, x in enumerate((0.5, 1.65, 2.8), start=1):
+        entry = c.node("input", x, low, f"$x_{step}$", width=0.46, height=0.46)
+        one, two = (
+            c.node("state", x, y, f"$h_{step}^{{({layer})}}$", width=0.66, height=0.5, size=14)
+            for layer, y in ((1, first), (2, second))
+        )
+        c.chain(entry, one, two, c.node("output", x, high, f"$y_{step}$", width=0.46, height=0.46))
+        layers[0].append(one)
+        layers[1].append(two)
+    for row in layers:
+        c.chain(*row)
+    c.text(0.15, 3.9, "stacked: two layers", align="left", weight="bold")
+    c.text(0.15, 0.2, "Time runs to the right, depth upwards.", align="left")
+
+    c.text(3.85, 3.9, "residual connection", align="left", weight="bold")
+    below = c.node("state", 4.75, low, "$h_t^{(1)}$", width=0.66, height=0.5, size=14)
+    layer = c.node("weight", 4.75, 1.85, "layer 2", width=0.95, height=0.5, size=13)
+    add = _operation(c, 4.75, 2.65, "+")
+    above = c.node("output", 4.75, high, "to layer 3", width=1.25, height=0.46, size=13)
+    c.chain(below, layer, add, above)
+    c.branch((4.75, 1.27), (5.6, 1.27), (5.6, 2.65), add)
+    c.text(5.7, 1.95, "skip", align="left")
+    c.text(4.68, 2.29, "$h_t^{(2)}$", size=14, align="right")
+    return c.figure
+
+
 def _operation(c: Canvas, x: float, y: float, sign: str) -> Node:
     return c.node("operation", x, y, sign, width=0.34, height=0.34, size=14)
 

@@ -504,7 +504,8 @@ def bidirectional() -> Figure:
     """Two networks read the same inputs, one from each end; each output sees both states."""
     c = Canvas(4.35)
     low, forward, backward, high = 0.95, 1.95, 2.85, 3.85
-    reads, returns = [], []
+    reads: list[Node] = []
+    returns: list[Node] = []
     for step, x in enumerate((1.75, 3.2, 4.65), start=1):
         c.node("input", x, low, f"$x_{step}$")
         output = c.node("output", x, high, f"$y_{step}$")

@@ -4,6 +4,7 @@ Every probe of a torch model asks only for the sequence-model contract,
 `model(x, state=None, lengths=None) -> (outputs, state)` with time-major `x` of shape (T, B, D).
 """
 
+from rnnlib.probes.cell_path import CellPaths, cell_paths
 from rnnlib.probes.jacobians import (
     product_norms,
     singular_values,
@@ -24,8 +25,10 @@ from rnnlib.probes.operations import (
 from rnnlib.probes.scaling import fitted_exponent
 
 __all__ = [
+    "CellPaths",
     "Operations",
     "backward_multiply_adds",
+    "cell_paths",
     "count_operations",
     "fitted_exponent",
     "forward_multiply_adds",

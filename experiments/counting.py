@@ -11,7 +11,8 @@ learning rate that falls from 0.01 to 0.0001 along half a cosine, gradient norm 
 
 Settings were chosen, and the intervals of C25 fixed, on seeds 0 to 2, where a bias of 1 on the
 LSTM's forget gate and on the GRU's update gate changed little (LSTM 75, 95, 76 in place of 92, 74,
-82; GRU 52 to 56 either way). The record holds seeds 10 to 19.
+82; GRU 53, 52, 56 in place of 53, 52, 53). The record holds seeds 10 to 19, for the LSTM and the
+GRU on a^n b^n; `counting_more` holds the rest.
 """
 
 from __future__ import annotations
@@ -32,10 +33,6 @@ SEEDS = list(range(10, 20))
 SETTINGS = [
     {"task": "a^n b^n", "layer": "LSTM"},
     {"task": "a^n b^n", "layer": "GRU"},
-    {"task": "a^n b^n", "layer": "relu"},
-    {"task": "a^n b^n", "layer": "tanh"},
-    {"task": "Dyck-1", "layer": "LSTM"},
-    {"task": "Dyck-1", "layer": "GRU"},
 ]
 HIDDEN_SIZE, BATCH, UPDATES, CLIP = 10, 16, 2500, 1.0
 HIGHEST_RATE, LOWEST_RATE = 1e-2, 1e-4

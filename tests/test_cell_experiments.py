@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from experiments import counting, lstm_ablations, lstm_ablations_adding
+from experiments import counting, counting_more, lstm_ablations, lstm_ablations_adding
 from rnnlib.data.synthetic import CountAB, ResettableSum
 
 
@@ -176,6 +176,7 @@ def test_short_counting_is_repeatable_and_its_rate_falls(monkeypatch):
     monkeypatch.setattr(counting, "train", watched)
     results = [counting.run(0, "Dyck-1", "GRU", updates=20) for _ in range(2)]
     assert results[0] == results[1]
+    assert counting_more.run(0, "Dyck-1", "GRU", updates=20) == results[0]
     assert len(results[0]["accuracy"]) == len(results[0]["perfect"]) == 2
     assert rates[0][0] == counting.HIGHEST_RATE
     assert rates[0][-1] == pytest.approx(counting.LOWEST_RATE, rel=1)

@@ -118,3 +118,18 @@ def test_settings_are_those_the_chapters_compare_and_seeds_are_fresh():
     assert len(keys) == len(gate_bias.SETTINGS)
     assert ("LSTM", "default", 50) in keys and ("GRU", "reset bias 3", 50) in keys
     assert not set(gate_bias.SEEDS) & {0, 1, 2}
+
+
+def test_each_run_has_the_rate_of_its_task_and_start(monkeypatch):
+    asked = []
+    monkeypatch.setattr(gated_horizon, "fit", lambda *arguments: asked.append(arguments))
+    for setting in gated_horizon.SETTINGS:
+        gated_horizon.run(7, **setting)
+        seed, problem, cell, start, rate, updates = asked.pop()
+        assert (seed, cell, start, updates) == (7, setting["cell"], setting["start"], 3000)
+        assert problem == Problem(FAMILIES[setting["task"]], setting["length"])
+        assert rate == gated_horizon.LEARNING_RATES[setting["task"], cell, start]
+    gated_horizon.run(7, **setting, rate=0.5)
+    assert asked.pop()[4] == 0.5
+    assert len({tuple(s.values()) for s in gated_horizon.SETTINGS}) == len(gated_horizon.SETTINGS)
+    assert 0 not in gated_horizon.SEEDS

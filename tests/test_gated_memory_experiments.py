@@ -61,7 +61,7 @@ def test_an_unknown_start_is_refused(start):
 def test_a_reader_answers_from_its_last_state(task, cell):
     problem = Problem(FAMILIES[task], 12)
     model = GatedReader(problem, cell, "bias 1")
-    x, d = problem.draw(3, torch.Generator().manual_seed(0))
+    x, _ = problem.draw(3, torch.Generator().manual_seed(0))
     h = model.recurrent(x)[0]
     assert isinstance(model.recurrent, gated_horizon.LAYERS[cell])
     assert h.shape == (12, 3, problem.family.hidden_size)

@@ -47,13 +47,14 @@ LEARNING_RATES = {
     ("temporal order", "GRU", "default"): 1e-2,
 }
 LENGTHS = {
-    ("adding", "LSTM", "default"): (20, 50, 100),
+    ("adding", "LSTM", "default"): (20, 50, 100, 200),
     ("adding", "GRU", "default"): (20, 50, 100),
 }
 SETTINGS = [
     {"task": task, "cell": cell, "start": start, "length": length}
+    for length in (20, 50, 100, 200)
     for task, cell, start in LEARNING_RATES
-    for length in LENGTHS.get((task, cell, start), (50,))
+    if length in LENGTHS.get((task, cell, start), (50,))
 ]
 LAYERS = {"LSTM": LSTM, "GRU": GRU}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 import rnnlib
 from rnnlib import checks, layers
 from rnnlib.cells import CellLayer
+from rnnlib.numpy_nets import gru, lstm, rnn
 
 KINDS = ("RNN", "GRU", "LSTM")
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -93,6 +95,94 @@ def test_a_wrong_call_is_refused_as_torch_refuses_it(kind, case, backend):
         kinds = (ValueError, RuntimeError, NotImplementedError)
         caught = next(k for k in kinds if isinstance(theirs, k))
         assert caught is NotImplementedError or isinstance(refusal.value, caught)
+
+
+PACKED = pack_padded_sequence(torch.zeros(5, 2, 3), [5, 2])
+VARIANTS = {
+    "packed dtype": (
+        {},
+        lambda layer, k: layer(PackedSequence(PACKED.data.double(), PACKED.batch_sizes)),
+        r"input has dtype torch.float64, but the weights have torch.float32",
+    ),
+    "packed device": (
+        {},
+        lambda layer, k: layer(PackedSequence(PACKED.data.to("meta"), PACKED.batch_sizes)),
+        r"input is on meta, but the weights are on cpu",
+    ),
+    "packed state": (
+        {},
+        lambda layer, k: layer(PACKED, state(k, 1, 3, 4)),
+        r"hx.* must have shape \(1, 2, 4\); got \(1, 3, 4\)",
+    ),
+    "state of one of two directions": (
+        {"bidirectional": True},
+        lambda layer, k: layer(torch.zeros(5, 2, 3), state(k, 1, 2, 4)),
+        r"hx.* must have shape \(2, 2, 4\); got \(1, 2, 4\)",
+    ),
+    "state of one of two layers": (
+        {"num_layers": 2},
+        lambda layer, k: layer(torch.zeros(5, 2, 3), state(k, 1, 2, 4)),
+        r"hx.* must have shape \(2, 2, 4\); got \(1, 2, 4\)",
+    ),
+    "state with the batch first": (  # batch_first does not turn the state, in torch neither
+        {"num_layers": 3, "batch_first": True},
+        lambda layer, k: layer(torch.zeros(2, 5, 3), state(k, 2, 3, 4)),
+        r"hx.* must have shape \(3, 2, 4\); got \(2, 3, 4\)",
+    ),
+    "no time step, batch first": (
+        {"batch_first": True},
+        lambda layer, k: layer(torch.zeros(2, 0, 3)),
+        r"at least one time step; got shape \(2, 0, 3\), where dimension 1 is time",
+    ),
+    "lengths, batch first": (
+        {"batch_first": True},
+        lambda layer, k: layer(torch.zeros(2, 5, 3), lengths=[3, 6]),
+        r"from 1 to 5.*lengths\[1\] is 6",
+    ),
+    "step dtype": (
+        {},
+        lambda layer, k: layer.step(torch.zeros(2, 3, dtype=torch.float64)),
+        r"input has dtype torch.float64",
+    ),
+    "step device": (
+        {},
+        lambda layer, k: layer.step(torch.zeros(2, 3, device="meta")),
+        r"input is on meta",
+    ),
+    "step state without layers": (
+        {},
+        lambda layer, k: layer.step(torch.zeros(2, 3), state(k, 2, 4)),
+        r"hx.* must have shape \(1, 2, 4\); got \(2, 4\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", VARIANTS)
+@every_kind
+@every_backend
+def test_wrong_calls_of_other_forms_are_refused(kind, case, backend):
+    options, call, message = VARIANTS[case]
+    layer = getattr(rnnlib, kind)(3, 4, backend=backend, **options)
+    with pytest.raises(checks.InputError, match=message):
+        call(layer, kind)
+
+
+@every_kind
+@every_backend
+@pytest.mark.parametrize("name", ["weight_ih_l1", "weight_hh_l0", "bias_hh_l1"])
+def test_weights_of_mixed_dtypes_are_refused(kind, backend, name):
+    layer = getattr(rnnlib, kind)(3, 4, num_layers=2, backend=backend)
+    setattr(layer, name, nn.Parameter(getattr(layer, name).detach().double()))
+    with pytest.raises(RuntimeError, match="dtype"):
+        layer(torch.zeros(5, 2, 3))
+
+
+@every_kind
+@every_backend
+def test_weights_on_another_device_than_the_input_are_refused(kind, backend):
+    layer = getattr(rnnlib, kind)(3, 4, backend=backend).to("meta")
+    with pytest.raises(checks.InputError, match="input is on cpu, but the weights are on meta"):
+        layer(torch.zeros(5, 2, 3))
 
 
 @every_kind
@@ -234,6 +324,47 @@ def test_cell_layer_refuses_wrong_input(cell):
         layer.step(x)
     with pytest.raises(TypeError, match="state"):
         layer(x, 1.0)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lstm_peepholes"])
+def test_cell_layer_refuses_states_and_lengths_that_do_not_fit(cell):
+    layer = CellLayer(cell, 3, 4)
+    x = torch.zeros(5, 2, 3)
+    has_cell = cell.startswith("lstm")
+
+    def state(last):  # whose last tensor (c, where there is one) is the wrong one
+        return (torch.zeros(2, 4), last) if has_cell else last
+
+    for wrong, message in (
+        (torch.zeros(1, 4), r"must have shape \(2, 4\); got \(1, 4\)"),  # would be broadcast
+        (torch.zeros(4), r"must have shape \(2, 4\); got \(4,\)"),
+        (torch.zeros(2, 4, dtype=torch.float64), "has dtype torch.float64"),
+        (torch.zeros(2, 4, device="meta"), "is on meta, but the weights are on cpu"),
+    ):
+        for run in (lambda s: layer(x, s), lambda s: layer.step(x[0], s)):
+            with pytest.raises(checks.InputError, match=message):
+                run(state(wrong))
+    other_kind = torch.zeros(2, 4) if has_cell else (torch.zeros(2, 4), torch.zeros(2, 4))
+    with pytest.raises(TypeError, match="state"):
+        layer(x, other_kind)
+    for wrong in (x.long(), x.double(), x.to("meta")):
+        with pytest.raises(checks.InputError, match="but the weights"):
+            layer(wrong)
+    for lengths, error in (([5], ValueError), ([5, 0], ValueError), ([5.0, 1.0], TypeError)):
+        with pytest.raises(error, match="lengths"):
+            layer(x, lengths=lengths)
+
+
+@pytest.mark.parametrize("module", [rnn, lstm, gru])
+def test_numpy_networks_refuse_what_would_be_broadcast_or_is_empty(module):
+    p = module.initialise(3, 4, 2, seed=0)
+    x = np.zeros((5, 2, 3))
+    for wrong in (x[:0], x[:, :0], x[:, :, :2], x[0], np.zeros((5, 2, 1))):
+        with pytest.raises(ValueError, match=r"^x: expected shape"):
+            module.forward(p, wrong)
+    for wrong in (np.zeros((1, 4)), np.zeros(4), np.zeros((2, 1))):
+        with pytest.raises(ValueError, match=r"^h_0: expected shape \(2, 4\)"):
+            module.forward(p, x, wrong)
 
 
 def test_input_errors_are_caught_like_torchs():

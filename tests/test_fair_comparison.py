@@ -195,6 +195,16 @@ def test_features_say_where_a_character_stands():
     assert round(sentence[SENTENCES.index("1904")]) == 4 and sentence[-1] == 0
 
 
+def test_a_new_line_ends_a_sentence_without_a_stop():
+    found = named_units.features("To Congress\nWe met, so")
+    assert (
+        found["words of this sentence so far"].tolist()
+        == [1] * 3 + [2] * 8 + [0] + [1] * 3 + [2] * 5 + [3] * 2
+    )
+    assert np.expm1(found["characters of this sentence (log)"])[-1] == pytest.approx(10)
+    assert found["a comma came in this sentence"].sum() == 4
+
+
 def test_features_know_nothing_of_what_comes():
     whole = named_units.features(SENTENCES * 2)
     for end in (1, 5, 20, len(SENTENCES) + 3):
@@ -223,7 +233,9 @@ def test_watching_gives_the_states_of_the_layer_itself():
 def test_a_clamped_cell_stays_and_acts_on_the_others():
     model, ids = small_model(), torch.randint(5, (80,), generator=Generator().manual_seed(1))
     free = named_units.watch(model, ids, "c", 4, 0).states["c"]
-    held = named_units.watch(model, ids, "c", 4, 0, clamp=(2, 1.5)).states["c"]
+    seen = named_units.watch(model, ids, "coh", 4, 0, clamp=(2, 1.5)).states
+    held = seen["c"]
+    torch.testing.assert_close(seen["h"][:, 2], seen["o"][:, 2] * math.tanh(1.5))
     assert (held[:, 2] == 1.5).all() and not torch.allclose(held[8:, 0], free[8:, 0], atol=1e-4)
     assert torch.equal(held[:4, [0, 1, 3, 4, 5]], free[:4, [0, 1, 3, 4, 5]])
 

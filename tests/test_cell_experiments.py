@@ -136,9 +136,11 @@ def test_states_are_the_cell_and_steps_are_its_moves():
     torch.manual_seed(0)
     gru = counting.Counter("GRU", 3)
     torch.testing.assert_close(gru.readout(gru.states(x)), gru(x))
-    states = gru.states(torch.tensor([[0]] + [[1]] * 201))[:, 0]
-    last = float((states[201] - states[200]).abs().max())
-    assert counting.largest_steps(gru, "a^n b^n")[-1] == pytest.approx(last)
+    states = gru.states(torch.tensor([[0], [1], [1], [1]]))[:, 0]  # after the start, a, aa, aaa
+    moved = (states[2:] - states[1:-1]).abs().amax(1)
+    steps = counting.largest_steps(gru, "a^n b^n")
+    assert steps[:2] == pytest.approx(moved.tolist(), rel=1e-5)
+    assert abs(steps[0] - steps[1]) > 0.01 * steps[0]
 
 
 @pytest.mark.parametrize("first_wrong", [1, 50, 51, 73, 131])

@@ -71,16 +71,16 @@ def open_gates(layer: LSTM | GRU, start: str, longest: int) -> None:
     """
     words, _, number = start.rpartition(" ")
     if start == "chrono":
-        chrono_initialise(layer, longest)
+        chrono_initialise(layer, longest)  # type: ignore[type-var]
     elif start == "both vectors 1":
         with torch.no_grad():
             for b in (layer.bias_ih_l0, layer.bias_hh_l0):
-                b[layer.hidden_size : 2 * layer.hidden_size] = 1
+                b[layer.hidden_size : 2 * layer.hidden_size] = 1  # type: ignore[operator]
     elif words == "bias":
         gate = "forget" if isinstance(layer, LSTM) else "update"
-        initialise_gate_bias(layer, gate, float(number))
+        initialise_gate_bias(layer, gate, float(number))  # type: ignore[type-var]
     elif words == "reset bias":
-        initialise_gate_bias(layer, "reset", float(number))
+        initialise_gate_bias(layer, "reset", float(number))  # type: ignore[type-var]
     elif start != "default":
         raise ValueError(f"start: expected 'default', 'bias 1', 'chrono' or the like, got {start}")
 
@@ -99,7 +99,7 @@ class GatedReader(nn.Module):
         data, H = problem.family.task(problem.length), problem.family.hidden_size
         D, K = (2, 1) if isinstance(data, Adding) else (data.vocabulary_size, data.classes)
         self.recurrent = LAYERS[cell](D, H, dtype=torch.float32)
-        open_gates(self.recurrent, start, problem.length)
+        open_gates(self.recurrent, start, problem.length)  # type: ignore[arg-type]
         self.output = nn.Linear(H, K, dtype=torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ def fit(
     torch.manual_seed(seed)
     model = GatedReader(problem, cell, start)
     x, _ = problem.draw(32, Generator().manual_seed(6))
-    before = gradient_ratio(model, x)
+    before = gradient_ratio(model, x)  # type: ignore[arg-type]
     held_out = problem.draw(500, Generator().manual_seed(7))
     curve: list[float] = []
 
@@ -148,7 +148,7 @@ def fit(
     else:
         made, solved = history.step, history.stopped == "solved"
         error = error_of(model, problem.draw(1000, Generator().manual_seed(8)))
-        after = gradient_ratio(model, x)
+        after = gradient_ratio(model, x)  # type: ignore[arg-type]
     return {
         "solved": float(solved),
         "updates": float(made),

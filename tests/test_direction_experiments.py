@@ -133,10 +133,10 @@ def test_labels_are_the_stresses_of_the_vowels() -> None:
 @pytest.mark.parametrize(
     ("direction", "delay", "sees"),
     [
-        ("forward", 0, [0, 1, 2]),
-        ("forward", 1, [0, 1, 2, 3]),
-        ("forward", 3, [0, 1, 2, 3, 4]),  # all, and the end
-        ("backward", 0, [2, 3, 4]),
+        ("forward", 0, [0, 1]),
+        ("forward", 1, [0, 1, 2]),
+        ("forward", 5, [0, 1, 2, 3, 4]),  # all, and the end
+        ("backward", 0, [1, 2, 3, 4]),
         ("both", 0, [0, 1, 2, 3, 4]),
     ],
 )
@@ -152,7 +152,7 @@ def test_each_tagger_sees_what_its_direction_says(
     for t in range(5):
         other = x.clone()
         other[t] = 8
-        if not torch.equal(model(other)[2], scores[2]):
+        if not torch.equal(model(other)[1], scores[1]):
             changed.append(t)
     assert changed == sees
 

@@ -287,6 +287,8 @@ def test_a_planted_unit_is_found_and_a_shifted_feature_loses_it(monkeypatch):
         letters = torch.from_numpy(described["letters of this word so far"])[seen.places]
         noise = torch.randn(len(letters), generator=Generator().manual_seed(0))
         seen.states["h"][:, 4] = (0.5 - letters + 0.1 * noise).float()
+        if torch.equal(ids, corpus.test[: len(ids)]):  # perfect, but on the wrong text
+            seen.states["h"][:, 2] = letters.float()
         return seen
 
     monkeypatch.setattr(named_units, "watch", planted)

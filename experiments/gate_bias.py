@@ -11,7 +11,9 @@ makes a difference. A forget bias of 1 solved the task with 0.001 only, one of 2
 default LSTM with none of the three. The default GRU, and that with an open reset gate, solved it
 with 0.01 only.
 
-The intervals were fixed on seeds 0 to 2. The record holds seeds 10 to 19.
+The intervals were fixed on seeds 0 to 2. The record holds seeds 10 to 19. At 200 steps a bias of
+5.3, the logarithm of 199, was added afterwards: chrono is told the length of the task, and so is
+this one. No claim rests on it.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ LEARNING_RATES = {"LSTM": 1e-3, "GRU": 1e-2}
 STARTS = {
     ("LSTM", 50): ("default", "bias 1", "bias 2", "both vectors 1", "bias 3", "chrono"),
     ("LSTM", 100): ("bias 2", "bias 3", "chrono"),
-    ("LSTM", 200): ("bias 3", "chrono"),
+    ("LSTM", 200): ("bias 3", "bias 5.3", "chrono"),
     ("GRU", 50): ("default", "reset bias 3", "bias 1", "bias 3", "chrono"),
     ("GRU", 100): ("bias 3", "chrono"),
 }

@@ -17,7 +17,7 @@ Baselines answer with the most frequent stress: over all vowels, of each vowel p
 (which vowel of how many), of phone and place together.
 
 Settings were chosen, and the intervals fixed, on seeds 0 to 2 with the validation words. The
-record holds seeds 10 to 14, measured on the test words.
+record holds seeds 10 to 19, measured on the test words.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from rnnlib.data.splits import Part, part_of
 from rnnlib.data.text import IGNORED
 from rnnlib.training import train, warmup_cosine
 
-SEEDS = list(range(10, 15))
+SEEDS = list(range(10, 20))
 DELAYS = (0, 1, 2, 3, 5, 8)
 SETTINGS = [
     *({"direction": "forward", "delay": delay} for delay in DELAYS),

@@ -32,7 +32,7 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True)
 class Run:
-    """One run of an experiment: a setting, a seed, what came out, and its seconds of processor time."""
+    """One run of an experiment: a setting, a seed, what came out, seconds of processor time."""
 
     setting: Mapping[str, Any]
     seed: int

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 # Imported on first use, so that `import rnnlib` stays light (figures would bring in matplotlib).
 _ROOMS = (
+    "attention",
     "claims",
     "data",
     "figures",

@@ -26,6 +26,7 @@ _ROOMS = (
     "records",
     "tiny",
     "training",
+    "transformer",
 )
 
 __all__ = ["GRU", "LSTM", "RNN", "cells", "checks", "kernels", "layers", *_ROOMS]

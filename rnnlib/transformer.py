@@ -98,7 +98,7 @@ class _Positions(nn.Module):
         self.kind = checks.choice("positions", kind, POSITIONS)
         if kind == "rotary" and d_model // heads % 2:
             raise checks.InputError(
-                f"rotary positions turn pairs: d_model / heads must be even; got {d_model} / {heads}"
+                f"d_model / heads must be even, to turn pairs; got {d_model} / {heads}"
             )
         self.table = LearnedPositions(longest, d_model) if kind == "learned" else None
 
@@ -280,7 +280,12 @@ class CausalTransformer(nn.Module):
         positions: str = "sinusoidal",
         longest: int = 1024,
         norm: str = "pre",
-    XX        self.positions = _Positions(positions, d_model, heads, longest)
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        layers = checks.positive_integer("layers", layers)
+        self.d_model, d_ff = d_model, 4 * d_model if d_ff is None else d_ff
+        self.positions = _Positions(positions, d_model, heads, longest)
         self.blocks = nn.ModuleList(
             EncoderBlock(d_model, heads, d_ff, dropout, norm) for _ in range(layers)
         )

@@ -37,6 +37,7 @@ DIAGRAMS: dict[str, Callable[[], Figure]] = {
     "gru_cell": diagrams.gru_cell,
     "bidirectional": diagrams.bidirectional,
     "stacked": diagrams.stacked,
+    "transformer_block": diagrams.transformer_block,
     "road_map": diagrams.road_map,
     "road_map_started": lambda: diagrams.road_map({"recurrence/rnn", "gates/lstm"}),
 }

@@ -566,6 +566,70 @@ def stacked() -> Figure:
     return c.figure
 
 
+def attention() -> Figure:
+    """One decoder step with attention: weights from scores, the context as their average."""
+    c = Canvas(4.95)
+    low, middle, bus, shares, top, high = 0.85, 1.7, 2.3, 2.8, 3.85, 4.6
+    asks = c.node("state", 5.2, middle, "$u_t$", width=0.6)
+    join = c.node("weight", 5.2, top, "tanh, $W_c$", width=1.15, height=0.44, size=13)
+    total = _operation(c, 2.05, top, "+")
+    context = c.node("state", 3.45, top, "$c_t$", width=0.6)
+    states = []
+    for s, (x, share) in enumerate(zip((0.5, 1.5, 2.5, 3.5), (0.1, 0.55, 0.25, 0.1), strict=True)):
+        state = c.node("state", x, middle, f"$h_{s + 1}$", width=0.56)
+        c.arrow(c.node("input", x, low, f"$x_{s + 1}$", width=0.46, height=0.46), state)
+        weight = c.node("gate", x, shares, rf"$\alpha_{{t{s + 1}}}$", width=0.62, height=0.4)
+        c.branch((x + 0.16, bus), (x + 0.16, shares - 0.2))
+        c.arrow((x - 0.16, middle + 0.26), (x - 0.16, shares - 0.2), over=True)
+        start = weight.side(0, 1)
+        rim = _towards((total.x, total.y), start, total.height / 2)
+        band = [start[0], rim[0]], [start[1], rim[1]]
+        c.axes.plot(*band, "-", color=PALETTE["sky"], alpha=0.45, linewidth=26 * share, zorder=1)
+        c.arrow(start, rim)
+        states.append(state)
+    c.chain(*states)
+    c.branch((5.2, bus), (0.66, bus), head=False)
+    c.arrow(asks, join)
+    c.chain(total, context, join)
+    new = c.node("state", 5.2, high, r"$\tilde{u}_t$", width=0.6)
+    c.chain(join, new, c.node("output", 6.05, high, "$y_t$", width=0.46, height=0.46))
+    c.arrow((4.35, middle), asks)
+    c.arrow(asks, (6.2, middle))
+    c.text(4.1, shares, "softmax over\npositions", size=11, align="left")
+    c.text(0.2, 4.62, "encoder states, averaged", align="left", weight="bold")
+    c.text(5.2, 1.2, "decoder", size=11)
+    c.text(0.2, 0.4, r"The state $u_t$ and every $h_s$ give a score, the scores the weights $\alpha_{ts}$.",
+           align="left")  # fmt: skip
+    c.text(0.2, 0.13, "The wider the band, the larger the weight.", align="left")
+    return c.figure
+
+
+def transformer_block() -> Figure:
+    """One Transformer block twice: with the norm on the stream, and with the norm in the branches."""
+    c = Canvas(5.75)
+    for stream, title, norm_first in ((0.7, "post-norm", False), (3.85, "pre-norm", True)):
+        last, branch = c.node("input", stream, 0.38, "$x$", width=0.46, height=0.46), stream + 1.35
+        for name, start in (("attention", 0.95), ("feed-forward", 3.15)):
+            meet = start + (1.55 if norm_first else 1.2)
+            add = _operation(c, stream, meet, "+")
+            layer = c.node("weight", branch, meet - 0.5, name, width=1.4, height=0.4, size=13)
+            if norm_first:
+                norm = c.node("gate", branch, start + 0.4, "norm", width=0.8, height=0.36, size=12)
+                c.branch((stream, start), (branch, start), norm)
+                c.chain(norm, layer)
+            else:
+                c.branch((stream, start), (branch, start), layer)
+            c.arrow(layer, (branch, meet), add)
+            c.arrow(last, add)
+            last = add
+            if not norm_first:
+                last = c.node("gate", stream, meet + 0.5, "norm", width=0.8, height=0.36, size=12)
+                c.arrow(add, last)
+        c.arrow(last, c.node("output", stream, 5.42, "$x'$", width=0.46, height=0.46))
+        c.text(stream + 0.4, 5.42, title, align="left", weight="bold")
+    return c.figure
+
+
 def _operation(c: Canvas, x: float, y: float, sign: str) -> Node:
     return c.node("operation", x, y, sign, width=0.34, height=0.34, size=14)
 

@@ -37,6 +37,8 @@ DIAGRAMS: dict[str, Callable[[], Figure]] = {
     "gru_cell": diagrams.gru_cell,
     "bidirectional": diagrams.bidirectional,
     "stacked": diagrams.stacked,
+    "attention": diagrams.attention,
+    "encoder_decoder": diagrams.encoder_decoder,
     "transformer_block": diagrams.transformer_block,
     "road_map": diagrams.road_map,
     "road_map_started": lambda: diagrams.road_map({"recurrence/rnn", "gates/lstm"}),

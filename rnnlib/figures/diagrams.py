@@ -566,6 +566,38 @@ def stacked() -> Figure:
     return c.figure
 
 
+def encoder_decoder() -> Figure:
+    """An encoder reads three letters; a decoder starts from its last state and writes phones."""
+    c = Canvas(3.3)
+    low, middle, high = 0.95, 1.75, 2.55
+    encoder, decoder = [], []
+    for x, letter in zip((0.4, 1.12, 1.84), "fox", strict=True):
+        state = c.node("state", x, middle, rf"$h_{len(encoder) + 1}$", width=0.5, height=0.5)
+        c.arrow(c.node("input", x, low, letter, width=0.46, height=0.46), state)
+        encoder.append(state)
+    words = ("START", "F", "AA", "K", "S", "END")
+    for step, (read, written) in enumerate(pairwise(words), start=1):
+        x = 2.28 + 0.78 * step
+        wide = {"width": 0.62 if read == "START" else 0.46, "height": 0.46}
+        entry = c.node("input", x, low, read, size=11 if step == 1 else 13, **wide)
+        state = c.node("state", x, middle, f"$u_{step}$", width=0.5, height=0.5)
+        wide["width"] = 0.54 if written == "END" else 0.46
+        output = c.node("output", x, high, written, size=12 if step == 5 else 13, **wide)
+        if decoder:
+            turn = x - 0.36
+            c.arrow((x - 0.55, high), (turn, high), (turn, low), entry, over=True)
+        c.chain(entry, state, output)
+        decoder.append(state)
+    c.chain(*encoder, *decoder)
+    c.text(2.36, middle + 0.17, "$c$", size=15)
+    c.text(0.15, 3.1, "encoder", align="left", weight="bold")
+    c.text(2.8, 3.1, "decoder", align="left", weight="bold")
+    c.text(0.15, 0.47, "The context $c = h_3$ is all that the decoder learns of the source.",
+           align="left")  # fmt: skip
+    c.text(0.15, 0.2, "What is written at one step is read at the next one.", align="left")
+    return c.figure
+
+
 def attention() -> Figure:
     """One decoder step with attention: weights from scores, the context as their average."""
     c = Canvas(4.95)
@@ -598,8 +630,8 @@ def attention() -> Figure:
     c.text(4.1, shares, "softmax over\npositions", size=11, align="left")
     c.text(0.2, 4.62, "encoder states, averaged", align="left", weight="bold")
     c.text(5.2, 1.2, "decoder", size=11)
-    c.text(0.2, 0.4, r"The state $u_t$ and every $h_s$ give a score, the scores the weights $\alpha_{ts}$.",
-           align="left")  # fmt: skip
+    rule = r"The state $u_t$ and every $h_s$ give a score, the scores the weights $\alpha_{ts}$."
+    c.text(0.2, 0.4, rule, align="left")
     c.text(0.2, 0.13, "The wider the band, the larger the weight.", align="left")
     return c.figure
 

@@ -577,21 +577,23 @@ def encoder_decoder() -> Figure:
         encoder.append(state)
     words = ("START", "F", "AA", "K", "S", "END")
     for step, (read, written) in enumerate(pairwise(words), start=1):
-        x = 2.28 + 0.78 * step
+        x = 2.06 + 0.78 * step
         wide = {"width": 0.62 if read == "START" else 0.46, "height": 0.46}
         entry = c.node("input", x, low, read, size=11 if step == 1 else 13, **wide)
-        state = c.node("state", x, middle, f"$u_{step}$", width=0.5, height=0.5)
+        state = c.node("state", x, middle, f"$u_{step}$", width=0.44, height=0.5)
         wide["width"] = 0.54 if written == "END" else 0.46
         output = c.node("output", x, high, written, size=12 if step == 5 else 13, **wide)
         if decoder:
             turn = x - 0.36
-            c.arrow((x - 0.55, high), (turn, high), (turn, low), entry, over=True)
+            c.arrow((x - 0.55, high), (turn, high), (turn, low), entry)
         c.chain(entry, state, output)
         decoder.append(state)
-    c.chain(*encoder, *decoder)
-    c.text(2.36, middle + 0.17, "$c$", size=15)
+    c.chain(*encoder)
+    for one, two in pairwise([encoder[-1], *decoder]):
+        c.arrow(one, two, over=True)
+    c.text(2.33, middle + 0.17, "$c$", size=15)
     c.text(0.15, 3.1, "encoder", align="left", weight="bold")
-    c.text(2.8, 3.1, "decoder", align="left", weight="bold")
+    c.text(2.58, 3.1, "decoder", align="left", weight="bold")
     c.text(0.15, 0.47, "The context $c = h_3$ is all that the decoder learns of the source.",
            align="left")  # fmt: skip
     c.text(0.15, 0.2, "What is written at one step is read at the next one.", align="left")

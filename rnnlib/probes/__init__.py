@@ -5,6 +5,7 @@ Every probe of a torch model asks only for the sequence-model contract,
 """
 
 from rnnlib.probes.cell_path import CellPaths, cell_paths
+from rnnlib.probes.execution import Execution, watch
 from rnnlib.probes.jacobians import (
     product_norms,
     singular_values,
@@ -26,6 +27,7 @@ from rnnlib.probes.scaling import fitted_exponent
 
 __all__ = [
     "CellPaths",
+    "Execution",
     "Operations",
     "backward_multiply_adds",
     "cell_paths",
@@ -44,4 +46,5 @@ __all__ = [
     "spectral_radius",
     "state_jacobians",
     "truncated_multiply_adds",
+    "watch",
 ]

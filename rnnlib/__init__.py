@@ -24,6 +24,7 @@ _ROOMS = (
     "numpy_nets",
     "probes",
     "records",
+    "seq2seq",
     "tiny",
     "training",
     "transformer",

@@ -278,11 +278,12 @@ class MultiHeadAttention(nn.Module):
         Raises:
             InputError: if a shape does not fit, or both `key` and `cache` are given.
         """
+        Q = self.queries(query)
         if cache is None:
             cache = self.keys_values(query if key is None else key, value)
         elif key is not None or value is not None:
             raise checks.InputError("key and value are already in the cache: give only one")
-        return self.combine(self.queries(query), cache, mask)
+        return self.combine(Q, cache, mask)
 
     def combine(
         self, Q: Tensor, cache: KeysValues, mask: Tensor | None = None

@@ -309,7 +309,9 @@ class CausalTransformer(nn.Module):
             InputError: if a shape, dtype or length does not fit, if the state belongs to another
                 batch or model, or if a sequence is longer than the table of learned positions.
         """
-        checks.tensor("x", x, ("T", "B", self.d_model))
+        weight = self.blocks[0].linear1.weight
+        autocast = torch.is_autocast_enabled(weight.device.type)  # then torch converts
+        checks.tensor("x", x, ("T", "B", self.d_model), like=None if autocast else weight)
         checks.not_empty("x", x, 0)
         T, B, _ = x.shape
         state = self.initial_state(B) if state is None else _of_batch(state, B, len(self.blocks))

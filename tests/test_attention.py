@@ -243,8 +243,10 @@ REFUSALS = [
         "value must have the shape of key",
     ),
     (
-        lambda: heads().keys_values(torch.ones(1, 2, 8)).append(
-            heads().keys_values(torch.ones(1, 3, 8))
+        lambda: (
+            heads()
+            .keys_values(torch.ones(1, 2, 8))
+            .append(heads().keys_values(torch.ones(1, 3, 8)))
         ),
         "the cache holds a batch of 2 sequences; the input holds 3",
     ),

@@ -103,20 +103,7 @@ def make_batch(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]
         ValueError: no pairs, not as many targets as sources, an empty source, or a pair that holds
             PAD, START, END or a negative number.
     """
-    if len(sources) != len(targets) or not sources:
-        raise ValueError(
-            "sources and targets: expected as many of both, one or more; "
-            f"got {len(sources)} and {len(targets)}"
-        )
-    for name, side in (("sources", sources), ("targets", targets)):
-        for place, ids in enumerate(side):
-            if name == "sources" and not ids:
-                raise ValueError(f"sources: number {place} is empty")
-            if ids and min(ids) < _FIRST:
-                raise ValueError(
-                    f"{name}: expected symbols, numbered from {_FIRST} on; "
-                    f"number {place} holds {min(ids)}"
-                )
+    _check_pairs(sources, targets)
     return Batch(
         _columns(sources),
         torch.tensor([len(source) for source in sources]),
@@ -141,6 +128,7 @@ def batches(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
+    _check_pairs(sources, targets)
     order = torch.randperm(len(sources), generator=generator).tolist()
     order.sort(key=lambda i: (len(sources[i]), len(targets[i])))  # keeps the order of equals
     starts = torch.randperm(-(-len(order) // batch_size), generator=generator) * batch_size
@@ -153,3 +141,20 @@ def _columns(rows: Sequence[Sequence[int]]) -> Tensor:
     """Write each row as a column, with PAD below: (longest, rows)."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[PAD] * (longest - len(row))] for row in rows]).T.contiguous()
+
+
+def _check_pairs(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> None:
+    if len(sources) != len(targets) or not sources:
+        raise ValueError(
+            "sources and targets: expected as many of both, one or more; "
+            f"got {len(sources)} and {len(targets)}"
+        )
+    for name, side in (("sources", sources), ("targets", targets)):
+        for place, ids in enumerate(side):
+            if name == "sources" and not ids:
+                raise ValueError(f"sources: number {place} is empty")
+            if ids and min(ids) < _FIRST:
+                raise ValueError(
+                    f"{name}: expected symbols, numbered from {_FIRST} on; "
+                    f"number {place} holds {min(ids)}"
+                )

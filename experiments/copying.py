@@ -120,11 +120,15 @@ def decoder_calls(model: EncoderDecoder, source: Tensor, arm: str) -> int:
 
 
 def train(
-    model: EncoderDecoder, seed: int, arm: str = "teacher forcing", updates: int = UPDATES
+    model: EncoderDecoder,
+    seed: int,
+    arm: str = "teacher forcing",
+    updates: int = UPDATES,
+    last_share: float = 0.0,
 ) -> EncoderDecoder:
     """Train on lengths from 1 to 20; each batch holds rows of one length.
 
-    In the arm "scheduled", the share of true symbols falls from 1 to 0, linearly.
+    In the arm "scheduled", the share of true symbols falls from 1 to `last_share`, linearly.
     """
     data, coins = Generator().manual_seed(seed), Generator().manual_seed(1000 + seed)
     optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
@@ -132,7 +136,8 @@ def train(
     for update in range(updates):
         length = int(torch.randint(1, LONGEST + 1, (1,), generator=data))
         source = sequences(length, BATCH, data)
-        loss = loss_of(model, source, arm, 1 - update / updates, coins)
+        true_share = 1 - (1 - last_share) * update / updates
+        loss = loss_of(model, source, arm, true_share, coins)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP)

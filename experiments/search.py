@@ -17,36 +17,42 @@ ROUNDING = 1e-4  # nats: sums of float32 scores differ by this when rows stand i
 
 
 @torch.no_grad()
-def searches(
+def beams(
     model: Any, sources: Sequence[Sequence[int]], longest: int, length_power: float = 0.0
 ) -> dict[str, list[Hypothesis]]:
-    """Search each source's output exactly and with beams.
+    """Return what beams of every width rank first, by their width ("1" is greedy).
 
     Args:
         model: an encoder and decoder.
         sources: ids, without START and END.
         longest: stop after so many tokens.
-        length_power: what the beams' log-probabilities are divided by is the length to this power.
-
-    Returns:
-        "exact": the most probable output of every source among those that end in time; "1", "2",
-        "4" and "10": what a beam of this width ranks first; 1 is greedy.
+        length_power: rank by log-probability over the length to this power.
     """
-    found: dict[str, list[Hypothesis]] = {"exact": []}
     batch = pairs.make_batch(sources, [[]] * len(sources))
+    found = {}
     for width in WIDTHS:
         state = model.encode(batch.source, batch.source_lengths)
-        beams = decoding.beam_search(model, state, START, longest, END, width, length_power)
-        found[str(width)] = [hypotheses[0] for hypotheses in beams]
+        each = decoding.beam_search(model, state, START, longest, END, width, length_power)
+        found[str(width)] = [hypotheses[0] for hypotheses in each]
+    return found
+
+
+@torch.no_grad()
+def searches(
+    model: Any, sources: Sequence[Sequence[int]], longest: int
+) -> dict[str, list[Hypothesis]]:
+    """Return what `beams` does, and "exact": the most probable output that ends in time."""
+    found = beams(model, sources, longest)
+    found["exact"] = []
     for source in sources:
         state = model.encode(torch.tensor([source]).T, torch.tensor([len(source)]))
         found["exact"].append(decoding.exact_search(model, state, START, longest, END))
     return found
 
 
-def missed(found: dict[str, list[Hypothesis]], name: str) -> list[bool]:
-    """Say for which sources a search found an output less probable than the most probable one."""
+def missed(found: Sequence[Hypothesis], best: Sequence[Hypothesis]) -> list[bool]:
+    """Say where a search found an output less probable than the best one, or none that ended."""
     return [
-        ours.tokens[-1] != END or ours.log_probability < best.log_probability - ROUNDING
-        for ours, best in zip(found[name], found["exact"], strict=True)
+        ours.tokens[-1] != END or ours.log_probability < most.log_probability - ROUNDING
+        for ours, most in zip(found, best, strict=True)
     ]

@@ -38,10 +38,11 @@ class Copier(nn.Module):
         t = int(step[0, 0])
         if t > 0:
             lost = lost | (tokens != said[t - 1])[None]
-        answer = torch.where(lost[0] > 0, END if self.stops else FIRST, said[t])
+        true = said[min(t, len(said) - 1)]
+        answer = torch.where(lost[0] > 0, END if self.stops else FIRST, true)
         if t == self.wrong_at:
             answer = torch.full_like(answer, FIRST)
-        return nn.functional.one_hot(answer, SIZE).float(), (said, step + 1, lost)
+        return 50.0 * nn.functional.one_hot(answer, SIZE), (said, step + 1, lost)
 
     def forward(self, source, lengths, target_in):
         state, scores = self.encode(source, lengths), []
@@ -118,7 +119,7 @@ def test_arms_share_their_loss_where_they_read_the_same():
     torch.testing.assert_close(own, copying.loss_of(model, source, "scheduled", 0.0))
     assert not torch.isclose(own, forced)
     blind = copying.loss_of(model, source, "blind")
-    assert len({round(float(each), 6) for each in (forced, own, blind)}) == 3
+    assert len({round(each.item(), 6) for each in (forced, own, blind)}) == 3
     with pytest.raises(ValueError, match=r"arm: expected one of .*, got 'free'"):
         copying.loss_of(model, source, "free")
 
@@ -133,6 +134,9 @@ def test_the_share_of_true_symbols_falls_from_one_to_zero(monkeypatch):
     monkeypatch.setattr(copying, "loss_of", watch)
     copying.train(copying.network("vector", 4), 0, "scheduled", updates=4)
     assert shares == [("scheduled", s) for s in (1.0, 0.75, 0.5, 0.25)]
+    shares.clear()
+    copying.train(copying.network("vector", 4), 0, "scheduled", updates=4, last_share=0.5)
+    assert shares == [("scheduled", s) for s in (1.0, 0.875, 0.75, 0.625)]
 
 
 def test_no_gradient_goes_through_the_choice():
@@ -194,16 +198,28 @@ def test_what_lies_behind_the_end_is_left_out(monkeypatch):
     assert all(math.isnan(value) for value in figures["free_after"][6:])
 
 
-def test_the_same_seed_gives_the_same_network_in_both_experiments():
+def test_the_same_seed_gives_the_same_network_in_both_experiments(monkeypatch):
+    monkeypatch.setattr(copying, "TESTED", (5, 20))
     first = copy_lengths.run(3, "vector", 64, updates=2)
     assert copy_lengths.run(3, "vector", 64, updates=2) == first
     torch.manual_seed(3)
     model = copying.train(copying.network("vector", own_symbols.HIDDEN_SIZE), 3, updates=2)
-    figures = copying.accuracies(model) | copying.errors_by_position(model)
+    figures = copying.accuracies(model)
     assert {name: first[name] for name in figures} == figures
-    assert set(own_symbols.run(3, "own", updates=2)) == set(figures)
+    positions = copying.errors_by_position(model)
+    assert set(own_symbols.run(3, "own", updates=2)) == set(figures) | set(positions)
     blind = own_symbols.run(3, "blind", updates=2)
     assert blind["free"] == blind["told"]
+
+
+@pytest.mark.parametrize("setting", copy_lengths.SETTINGS)
+def test_positions_and_searches_are_measured_on_one_network_alone(setting, monkeypatch):
+    monkeypatch.setattr(copying, "train", lambda model, seed, updates: model)
+    monkeypatch.setattr(copying, "accuracies", lambda model: {})
+    monkeypatch.setattr(copying, "errors_by_position", lambda model: {"position": 1.0})
+    monkeypatch.setattr(copy_lengths, "search_errors", lambda model: {"search": 1.0})
+    measured = set(copy_lengths.run(3, **setting)) - {"parameters"}
+    assert measured == ({"position", "search"} if setting == copy_lengths.SETTINGS[0] else set())
 
 
 def test_records_hold_seeds_that_were_not_explored():
@@ -223,12 +239,8 @@ def test_training_lowers_the_loss():
 
 def test_a_search_has_missed_what_is_less_probable_or_has_not_ended():
     best = Hypothesis((5, END), -1.0, -1.0)
-    found = {
-        "exact": [best, best, best],
-        "1": [best, Hypothesis((6, END), -1.1, -1.1), Hypothesis((5, 5), -0.5, -0.5)],
-    }
-    assert search.missed(found, "1") == [False, True, True]
-    assert search.missed(found, "exact") == [False, False, False]
+    found = [best, Hypothesis((6, END), -1.1, -1.1), Hypothesis((5, 5), -0.5, -0.5)]
+    assert search.missed(found, [best] * 3) == [False, True, True]
 
 
 def test_wider_beams_miss_less_and_the_exact_search_nothing():
@@ -236,7 +248,31 @@ def test_wider_beams_miss_less_and_the_exact_search_nothing():
     model = copying.train(copying.network("vector", 16), 0, updates=40)
     rows = copying.sequences(3, 12, generator()).T.tolist()
     found = search.searches(model, rows, longest=5)
-    totals = {name: sum(h.log_probability for h in each) for name, each in found.items()}
-    assert totals["exact"] >= totals["10"] - 1e-3
-    assert totals["10"] > totals["1"]
-    assert sum(search.missed(found, "1")) > sum(search.missed(found, "10"))
+    assert list(found) == ["1", "2", "4", "10", "exact"]
+    totals = [sum(h.log_probability for h in each) for each in found.values()]
+    assert totals[-1] >= totals[-2] - 1e-3
+    assert totals[-2] > totals[0]
+    counts = [sum(search.missed(each, found["exact"])) for each in found.values()]
+    assert counts[0] > counts[-2] >= counts[-1] == 0
+
+
+def test_beams_that_rank_by_the_mean_say_more():
+    torch.manual_seed(0)
+    model = copying.train(copying.network("vector", 16), 0, updates=40)
+    rows = copying.sequences(8, 12, generator()).T.tolist()
+    plain, mean = (search.beams(model, rows, 12, power)["10"] for power in (0.0, 1.0))
+    assert sum(len(h.tokens) for h in mean) > sum(len(h.tokens) for h in plain)
+
+
+def test_figures_of_the_searches():
+    figures = copy_lengths.search_errors(Copier())
+    for length in copy_lengths.SEARCHED:
+        assert figures[f"missed_{length}"] == [0.0] * 5
+        assert figures[f"symbols_{length}"] == [1.0] * 5
+        assert figures[f"normalised_{length}"] == [1.0] * 4
+        assert figures[f"said_{length}"] == [float(length)] * 5
+
+
+def test_symbols_count_where_they_stand():
+    found = [Hypothesis((5, 6, END), 0.0, 0.0), Hypothesis((6, 5), 0.0, 0.0)]
+    assert copy_lengths.right_symbols(found, [[5, 6, 7], [5, 5, 5]]) == pytest.approx(3 / 6)

@@ -34,8 +34,7 @@ class Reader(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(V, d)
-        self.transformer = self.recurrent = None
-        self.causal, width = directions == 1, d
+        self.kind, self.causal, width = kind, directions == 1, d
         if kind == "Transformer":
             block = nn.TransformerEncoderLayer(d, 4, 4 * d, dropout=0.0, norm_first=True)
             self.transformer = nn.TransformerEncoder(
@@ -51,7 +50,7 @@ class Reader(nn.Module):
     def forward(self, *tokens: Tensor) -> Tensor:
         """Score every step: one or several tokens a step, each (T, B), to (T, B, classes)."""
         x = sum((self.embedding(token) for token in tokens), torch.zeros(()))
-        if self.transformer is not None:
+        if self.kind == "Transformer":
             T, _, d = x.shape
             mask = nn.Transformer.generate_square_subsequent_mask(T) if self.causal else None
             x = self.transformer(x + sinusoids(T, d), mask, is_causal=self.causal)

@@ -97,7 +97,8 @@ def run(
     """Train one model.
 
     Returns:
-        "parameters"; "bits" a character on the test years and "bits_validation";
+        "parameters"; "bits" a character on the test years and "bits_validation"; "bits_longer" on
+        the test years with windows four times as long as those of the training;
         "bits_without_head", one figure a head, first layer first, on 50,000 characters of the
         validation years, and "bits_all_heads" on the same.
     """
@@ -107,6 +108,7 @@ def run(
     return {
         "parameters": float(sum(p.numel() for p in model.parameters())),
         "bits": bits_per_character(model, texts().test, window),
+        "bits_longer": bits_per_character(model, texts().test, 4 * window),
         "bits_validation": bits_per_character(model, texts().validation, window),
         "bits_all_heads": bits_per_character(model, few, window),
         "bits_without_head": [bits_without_head(model, few, window, *place) for place in places],

@@ -37,7 +37,7 @@ class Copier(nn.Module):
         said, step, lost = self.decoder(state)
         t = int(step[0, 0])
         if t > 0:
-            lost = lost | (tokens != said[t - 1])[None]
+            lost = lost | (tokens != said[min(t, len(said)) - 1])[None]
         true = said[min(t, len(said) - 1)]
         answer = torch.where(lost[0] > 0, END if self.stops else FIRST, true)
         if t == self.wrong_at:

@@ -10,8 +10,8 @@ the decoder stands: the blind network shows how far one gets without being told.
 The arm "teacher forcing" is the network "vector" of width 64 in the record `copy_lengths`, with the
 same seeds, so the arms can be compared seed by seed.
 
-Settings were chosen, and the intervals of C33 fixed, on seeds 0 to 2. There, a schedule that ends at
-0.75 instead of 0 was no better than teacher forcing either. The record holds seeds 10 to 19.
+Settings were chosen, and the intervals of C33 fixed, on seeds 0 to 2. There, a schedule that ends
+at 0.75 instead of 0 was no better than teacher forcing either. The record holds seeds 10 to 19.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ At the start, the norm of the gradient of each block's parameters is measured. T
 updates at a rate of 0.003, either from the first one or after a warm-up in which the rate rises
 linearly over 50 updates. Gradients are not clipped: clipping would hide the difference.
 
-Settings were chosen on seeds 0 to 2. The record holds seeds 10 to 19.
+Settings were chosen on seed 0. The record holds seeds 10 to 13.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from experiments.positions import D_MODEL, HEADS, SYMBOLS, TRAINED, batch, loss_of
 from rnnlib.transformer import TransformerLanguageModel
 
-SEEDS = list(range(10, 20))
+SEEDS = list(range(10, 14))
 SETTINGS = [{"norm": norm, "warm_up": warm_up} for norm in ("pre", "post") for warm_up in (0, 50)]
 
 LAYERS, BATCH, UPDATES, RATE = 8, 8, 200, 3e-3

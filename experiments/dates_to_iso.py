@@ -11,13 +11,15 @@ with one vector between encoder and decoder, the same with attention, and a Tran
 `held_out` names a language that is left out of training. Chinese writes its dates with the signs
 of the Japanese ones (年, 月, 日), which are read in training; Polish has its own names of months.
 
-@@SETTINGS@@
+How far a model has come is measured every `EVERY` updates of one training run, whose learning rate
+falls to zero at its end. Rates were chosen, and the intervals fixed, on seed 0 with the validation
+days. The record holds seeds 10 to 12, measured on the test days.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -39,7 +41,7 @@ SETTINGS = [
 ]
 DIGITS = Symbols("0123456789-")
 TRAINING_DATES, BATCH, LARGEST_NORM = 20_000, 100, 1.0
-UPDATES, PEAK_RATES = 600, {"vector": 1e-2, "attention": 1e-2, "transformer": 5e-3}
+UPDATES, EVERY, PEAK_RATES = 900, 100, {"vector": 1e-2, "attention": 1e-2, "transformer": 5e-3}
 
 
 @functools.cache
@@ -48,8 +50,17 @@ def characters() -> Symbols:
     return Symbols(sorted({sign for date in written_dates(20_000, 0) for sign in date.text}))
 
 
-def learn(kind: str, seed: int, held_out: str = "", updates: int = UPDATES) -> tuple[Any, History]:
-    """Train a model of a kind on all languages but one (or on all): Adam, warm-up, cosine."""
+def learn(
+    kind: str,
+    seed: int,
+    held_out: str = "",
+    updates: int = UPDATES,
+    evaluate: Callable[[nn.Module], float] | None = None,
+) -> tuple[Any, History]:
+    """Train a model of a kind on all languages but one (or on all): Adam, warm-up, cosine to 0.
+
+    `evaluate` measures it every `EVERY` updates.
+    """
     languages = [language for language in LANGUAGES if language != held_out]
     dates = written_dates(TRAINING_DATES, seed, "training", languages)
     sources = [characters().encode(date.text) for date in dates]
@@ -70,6 +81,8 @@ def learn(kind: str, seed: int, held_out: str = "", updates: int = UPDATES) -> t
         seed=1000 + seed,
         clip=LARGEST_NORM,
         schedule=warmup_cosine(optimizer, updates, updates // 20),
+        evaluate=evaluate,
+        evaluate_every=EVERY,
     )
     return model.eval(), history
 
@@ -119,10 +132,14 @@ def run(
         "whole", "year", "month", "day": shares of right answers on 2,400 dates in the languages
         of the training; "by_language": share of right answers, of 200 dates in each of `LANGUAGES`;
         "whole_held_out" and so on: shares for 600 dates in the language held out, where there is
-        one; "losses" (nats a character, the mean of every 50 updates), "parameters".
+        one; "course", share of right answers to 600 dates in the languages of the training, after
+        every `EVERY` updates; "losses" (nats a character, the mean of so many), "parameters".
     """
-    model, history = learn(kind, seed, held_out, updates)
     known = [language for language in LANGUAGES if language != held_out]
+    asked = written_dates(600, 4000 + seed, part, known)
+    model, history = learn(
+        kind, seed, held_out, updates, lambda model: right_shares(model, asked).whole
+    )
     found: dict[str, float | list[float]] = {}
     found.update(right_shares(model, written_dates(2400, 5000 + seed, part, known))._asdict())
     found["by_language"] = [
@@ -132,7 +149,8 @@ def run(
     if held_out:
         shares = right_shares(model, written_dates(600, 7000 + seed, part, [held_out]))
         found.update({f"{name}_held_out": share for name, share in shares._asdict().items()})
+    found["course"] = [evaluation["loss"] for evaluation in history.evaluations]
     losses = torch.tensor(history.losses)
-    found["losses"] = [part.mean().item() for part in losses.split(50)]
+    found["losses"] = [part.mean().item() for part in losses.split(EVERY)]
     found["parameters"] = float(sum(p.numel() for p in model.parameters()))
     return found

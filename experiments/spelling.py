@@ -243,14 +243,14 @@ def align(model: Any, word: str, phones: Phones) -> Tensor:
 
 
 SMALL_TRAINING = {  # updates, pairs a batch, peak of the learning rate
-    "vector": (300, 128, 1e-2),
-    "attention": (300, 128, 1e-2),
-    "transformer": (300, 128, 5e-3),
+    "vector": (500, 128, 2e-2),
+    "attention": (500, 128, 2e-2),
+    "transformer": (500, 128, 1e-2),
 }
 
 
 def small(kind: str, seed: int) -> tuple[nn.Module, History]:
-    """Train a small model of a kind, about 15 seconds on one core; the same for a seed.
+    """Train a small model of a kind, about 10 seconds on one core; the same for a seed.
 
     Raises:
         ValueError: an unknown kind.

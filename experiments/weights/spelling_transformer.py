@@ -19,7 +19,7 @@ from experiments.spelling import LETTERS, PHONES, train_and_measure
 from rnnlib import records
 from rnnlib.transformer import TransformerEncoderDecoder
 
-SEED, UPDATES, PEAK_RATE = 0, 2400, 2e-3
+SEED, UPDATES, PEAK_RATE = 0, 2400, 3e-3
 SIZES: dict[str, Any] = {"d_model": 128, "heads": 4, "layers": 2, "d_ff": 288}
 
 

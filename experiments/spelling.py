@@ -259,3 +259,44 @@ def small(kind: str, seed: int) -> tuple[nn.Module, History]:
     model = small_model(kind, LETTERS.size, PHONES.size)
     updates, batch_size, peak_rate = SMALL_TRAINING[kind]
     return model.eval(), learn(model, updates, peak_rate, seed, batch_size)
+
+
+class Search(NamedTuple):
+    """What one way to search finds on some words."""
+
+    missed: float
+    """Share of words for which a more probable answer exists: search errors."""
+    words: float
+    """Word error rate."""
+
+
+@torch.no_grad()
+def compare_searches(
+    model: Any, words: Mapping[str, Sequence[Phones]], widths: Sequence[int] = (1, 2, 4)
+) -> dict[str, Search]:
+    """Search each word with beams of some widths and exactly; keys "1", "2", … and "exact".
+
+    Exact search takes about 0.05 s a word. `model` must be in evaluation mode.
+    """
+    found: dict[str, list[decoding.Hypothesis]] = {str(width): [] for width in widths}
+    found["exact"] = []
+    for word in words:
+        batch = pairs.make_batch([LETTERS.encode(word)], [[]])
+        state = model.encode(batch.source, batch.source_lengths)
+        for width in widths:
+            best = decoding.beam_search(model, state, START, LONGEST, END, width)[0][0]
+            found[str(width)].append(best)
+        found["exact"].append(decoding.exact_search(model, state, START, LONGEST, END))
+    listed, exact = list(words.values()), found["exact"]
+
+    def missed(best: list[decoding.Hypothesis]) -> float:
+        pairs_found = zip(best, exact, strict=True)  # rounding: not all run in one batch size
+        return sum(a.log_probability < b.log_probability - 1e-4 for a, b in pairs_found)
+
+    return {
+        name: Search(
+            missed(best) / len(exact),
+            errors([PHONES.decode(one.tokens) for one in best], listed).words,
+        )
+        for name, best in found.items()
+    }

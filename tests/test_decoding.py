@@ -123,7 +123,7 @@ def test_a_beam_that_drops_nothing_lists_all_sequences_in_order(power):
 
 def test_a_narrow_beam_misses_what_exact_search_finds():
     missed = 0
-    for seed in range(20):
+    for seed in range(8):
         model = TableModel(V=5, rows=1, seed=seed, spread=2.0)
         exact = exact_search(model, model.begin(), START, 4, END)
         narrow, wide = (
@@ -133,7 +133,7 @@ def test_a_narrow_beam_misses_what_exact_search_finds():
         ended = narrow.tokens[-1] == END
         assert not ended or narrow.log_probability <= exact.log_probability + 1e-12
         missed += narrow.tokens != exact.tokens
-    assert 0 < missed < 20
+    assert 0 < missed < 8
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -214,6 +214,22 @@ def test_dropout_works_in_training_only():
     assert torch.equal(model(source, lengths, target_in), model(source, lengths, target_in))
 
 
+def test_dropout_falls_on_embeddings_and_on_what_the_scores_are_read_from():
+    seen = []
+
+    class Zeros(nn.Module):
+        def forward(self, x):
+            seen.append(tuple(x.shape))
+            return 0 * x
+
+    model = network(attention="general")
+    model.dropout = Zeros()
+    source, lengths, target_in = draw(model, 5, 3, 2)
+    scores = model(source, lengths, target_in)
+    assert seen == [(5, 3, 4), (2, 3, 4), (2, 3, 6)]
+    torch.testing.assert_close(scores, model.scores.bias.expand(2, 3, 7))
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("attention", [None, "additive"])
 def test_rows_of_a_state_can_be_picked(cell, attention):

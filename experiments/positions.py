@@ -4,7 +4,7 @@ Task: at every step, say which of eight symbols came `LAG` steps ago. Two causal
 on sequences of 32 steps and tried on sequences of 128. The arms: sinusoidal, learned (a table of
 128 vectors, of which training only ever sees the first 32), rotary, and none.
 
-Settings were chosen on seeds 0 and 1. The record holds seeds 10 to 13.
+Settings were chosen on seeds 0 and 1. The record holds seeds 10 to 12.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from rnnlib.transformer import POSITIONS, TransformerLanguageModel
 
-SEEDS = list(range(10, 14))
+SEEDS = list(range(10, 13))
 SETTINGS = [{"positions": kind} for kind in POSITIONS]
 
 SYMBOLS, LAG, TRAINED, TRIED, BATCH = 8, 3, 32, 128, 16

@@ -570,7 +570,8 @@ def encoder_decoder() -> Figure:
     """An encoder reads three letters; a decoder starts from its last state and writes phones."""
     c = Canvas(3.3)
     low, middle, high = 0.95, 1.75, 2.55
-    encoder, decoder = [], []
+    encoder: list[Node] = []
+    decoder: list[Node] = []
     for x, letter in zip((0.4, 1.12, 1.84), "fox", strict=True):
         state = c.node("state", x, middle, rf"$h_{len(encoder) + 1}$", width=0.5, height=0.5)
         c.arrow(c.node("input", x, low, letter, width=0.46, height=0.46), state)
@@ -639,7 +640,7 @@ def attention() -> Figure:
 
 
 def transformer_block() -> Figure:
-    """One Transformer block twice: with the norm on the stream, and with the norm in the branches."""
+    """One Transformer block twice: norms on the stream, and norms in the branches."""
     c = Canvas(5.75)
     for stream, title, norm_first in ((0.7, "post-norm", False), (3.85, "pre-norm", True)):
         last, branch = c.node("input", stream, 0.38, "$x$", width=0.46, height=0.46), stream + 1.35
